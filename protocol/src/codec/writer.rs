@@ -1,0 +1,351 @@
+//! Writes Kafka's primitives into a chain of byte slices.
+//!
+//! Small fields gather in one growing buffer; byte fields of [`SPLICE_BYTES_MIN`] and more are
+//! spliced in by reference. So the cost of encoding a fetch response does not depend on how many
+//! bytes of records it carries.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use uuid::Uuid;
+
+use super::{EncodeError, Records};
+
+/// Byte fields at least this long are referenced, shorter ones copied: below it a copy is cheaper
+/// than one more entry in the socket's vectored write.
+pub const SPLICE_BYTES_MIN: usize = 4096;
+
+/// The first buffer of a writer: most responses other than Fetch and Metadata fit.
+const BUFFER_BYTES_INITIAL: usize = 256;
+
+#[derive(Debug)]
+enum Chunk {
+    Owned(BytesMut),
+    Shared(Bytes),
+}
+
+impl Chunk {
+    fn len(&self) -> usize {
+        match self {
+            Self::Owned(bytes) => bytes.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// Bytes ready for the socket: slices in order, none empty.
+#[derive(Debug, Clone, Default)]
+pub struct Encoded {
+    chunks: Vec<Bytes>,
+    len: usize,
+}
+
+impl Encoded {
+    /// Bytes in all slices.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is not one byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The slices in order.
+    pub fn chunks(&self) -> &[Bytes] {
+        &self.chunks
+    }
+
+    /// The slices in order.
+    pub fn into_chunks(self) -> Vec<Bytes> {
+        self.chunks
+    }
+
+    /// All bytes in one piece; copies unless there is only one slice.
+    pub fn to_bytes(&self) -> Bytes {
+        self.chunks.iter().cloned().collect::<Records>().to_bytes()
+    }
+}
+
+/// Builds one message, or one frame of header and message.
+#[derive(Debug, Default)]
+pub struct Writer {
+    chunks: Vec<Chunk>,
+    chunks_len: usize,
+    tail: BytesMut,
+}
+
+impl Writer {
+    /// An empty writer.
+    pub fn new() -> Self {
+        Self { tail: BytesMut::with_capacity(BUFFER_BYTES_INITIAL), ..Self::default() }
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.chunks_len + self.tail.len()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn push(&mut self, chunk: Chunk) {
+        if chunk.len() > 0 {
+            self.chunks_len += chunk.len();
+            self.chunks.push(chunk);
+        }
+    }
+
+    fn cut_tail(&mut self) {
+        let tail = self.tail.split();
+        self.push(Chunk::Owned(tail));
+    }
+
+    /// What was written.
+    pub fn finish(mut self) -> Encoded {
+        self.cut_tail();
+        let freeze = |chunk| match chunk {
+            Chunk::Owned(bytes) => bytes.freeze(),
+            Chunk::Shared(bytes) => bytes,
+        };
+        Encoded { chunks: self.chunks.into_iter().map(freeze).collect(), len: self.chunks_len }
+    }
+
+    /// What was written, as a frame: four bytes of length in front.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] when the length does not fit in 31 bits.
+    pub fn finish_frame(self) -> Result<Encoded, EncodeError> {
+        let length = length_i32("frame", self.len())?;
+        let body = self.finish();
+        let mut chunks = Vec::with_capacity(body.chunks.len() + 1);
+        chunks.push(Bytes::copy_from_slice(&length.to_be_bytes()));
+        chunks.extend(body.chunks);
+        Ok(Encoded { chunks, len: body.len + size_of::<i32>() })
+    }
+
+    /// One byte, zero or one.
+    pub fn bool(&mut self, value: bool) {
+        self.tail.put_u8(u8::from(value));
+    }
+
+    /// A signed byte.
+    pub fn i8(&mut self, value: i8) {
+        self.tail.put_i8(value);
+    }
+
+    /// Two bytes, signed.
+    pub fn i16(&mut self, value: i16) {
+        self.tail.put_i16(value);
+    }
+
+    /// Two bytes, unsigned.
+    pub fn u16(&mut self, value: u16) {
+        self.tail.put_u16(value);
+    }
+
+    /// Four bytes, signed.
+    pub fn i32(&mut self, value: i32) {
+        self.tail.put_i32(value);
+    }
+
+    /// Four bytes, unsigned.
+    pub fn u32(&mut self, value: u32) {
+        self.tail.put_u32(value);
+    }
+
+    /// Eight bytes, signed.
+    pub fn i64(&mut self, value: i64) {
+        self.tail.put_i64(value);
+    }
+
+    /// An IEEE 754 double.
+    pub fn f64(&mut self, value: f64) {
+        self.tail.put_f64(value);
+    }
+
+    /// Sixteen bytes.
+    pub fn uuid(&mut self, value: Uuid) {
+        self.tail.put_slice(value.as_bytes());
+    }
+
+    /// An unsigned varint.
+    pub fn unsigned_varint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.tail.put_u8(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.tail.put_u8(value.to_le_bytes()[0]);
+    }
+
+    /// A string that may be null.
+    pub fn nullable_string(
+        &mut self,
+        value: Option<&str>,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        let Some(value) = value else {
+            if flexible {
+                self.unsigned_varint(0);
+            } else {
+                self.i16(-1);
+            }
+            return Ok(());
+        };
+        let too_long = |_| EncodeError::TooLong { field, length: value.len() };
+        let length = i16::try_from(value.len()).map_err(too_long)?;
+        if flexible {
+            self.unsigned_varint(u32::from(length.cast_unsigned()) + 1);
+        } else {
+            self.i16(length);
+        }
+        self.tail.put_slice(value.as_bytes());
+        Ok(())
+    }
+
+    /// A string.
+    pub fn string(
+        &mut self,
+        value: &str,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.nullable_string(Some(value), flexible, field)
+    }
+
+    /// The length in front of bytes, records and arrays; `None` is null.
+    pub fn long_length(
+        &mut self,
+        length: Option<usize>,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        match (length, flexible) {
+            (None, true) => self.unsigned_varint(0),
+            (None, false) => self.i32(-1),
+            (Some(length), true) => {
+                self.unsigned_varint(length_i32(field, length)?.cast_unsigned() + 1);
+            }
+            (Some(length), false) => self.i32(length_i32(field, length)?),
+        }
+        Ok(())
+    }
+
+    /// Bytes that may be null.
+    pub fn nullable_bytes(
+        &mut self,
+        value: Option<&Bytes>,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.long_length(value.map(Bytes::len), flexible, field)?;
+        value.into_iter().for_each(|bytes| self.splice(bytes));
+        Ok(())
+    }
+
+    /// Bytes.
+    pub fn bytes(
+        &mut self,
+        value: &Bytes,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.nullable_bytes(Some(value), flexible, field)
+    }
+
+    /// Records that may be null.
+    pub fn nullable_records(
+        &mut self,
+        value: Option<&Records>,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.long_length(value.map(Records::len), flexible, field)?;
+        value.into_iter().flat_map(Records::chunks).for_each(|bytes| self.splice(bytes));
+        Ok(())
+    }
+
+    /// Records.
+    pub fn records(
+        &mut self,
+        value: &Records,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.nullable_records(Some(value), flexible, field)
+    }
+
+    /// An array that may be null.
+    pub fn nullable_array<T>(
+        &mut self,
+        value: Option<&[T]>,
+        flexible: bool,
+        field: &'static str,
+        element: impl FnMut(&mut Self, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        match value {
+            Some(elements) => self.array(elements, flexible, field, element),
+            None => self.long_length(None, flexible, field),
+        }
+    }
+
+    /// An array.
+    pub fn array<T>(
+        &mut self,
+        value: &[T],
+        flexible: bool,
+        field: &'static str,
+        mut element: impl FnMut(&mut Self, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.long_length(Some(value.len()), flexible, field)?;
+        value.iter().try_for_each(|item| element(self, item))
+    }
+
+    /// A struct that may be null: one byte, then the struct.
+    pub fn nullable_struct<T>(
+        &mut self,
+        value: Option<&T>,
+        encode: impl FnOnce(&mut Self, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        match value {
+            Some(value) => {
+                self.i8(1);
+                encode(self, value)
+            }
+            None => {
+                self.i8(-1);
+                Ok(())
+            }
+        }
+    }
+
+    /// One tagged field: its tag, its size, and what `encode` writes. The number of tagged fields
+    /// is written before the first of them, and tags must ascend.
+    pub fn tagged_field(
+        &mut self,
+        tag: u32,
+        encode: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let mut field = Self::new();
+        encode(&mut field)?;
+        self.unsigned_varint(tag);
+        self.unsigned_varint(length_i32("tagged field", field.len())?.cast_unsigned());
+        field.finish().chunks.iter().for_each(|chunk| self.splice(chunk));
+        Ok(())
+    }
+
+    /// Appends raw bytes: by reference when they are long enough to be worth it.
+    pub fn splice(&mut self, bytes: &Bytes) {
+        if bytes.len() < SPLICE_BYTES_MIN {
+            self.tail.put_slice(bytes);
+            return;
+        }
+        self.cut_tail();
+        self.push(Chunk::Shared(bytes.clone()));
+    }
+}
+
+fn length_i32(field: &'static str, length: usize) -> Result<i32, EncodeError> {
+    i32::try_from(length).map_err(|_| EncodeError::TooLong { field, length })
+}

@@ -1,0 +1,1 @@
+//! streamhouse-storage

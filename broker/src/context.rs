@@ -1,0 +1,157 @@
+//! What a handler is given: the [`Broker`] with everything it may reach, and the
+//! [`RequestContext`] of the one request.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+};
+
+use common::{NodeId, clock::SharedClock, memory::MemoryBudget, rng::Rng, spawn::Spawner};
+use metadata::{Fence, MetadataStore};
+use protocol::ApiKey;
+use storage::Log;
+
+use crate::{
+    catalog::Catalog, fetch_session::FetchSessions, options::BrokerOptions,
+    producer_ids::ProducerIds, purgatory::Purgatory, shutdown::Shutdown,
+};
+
+/// One broker. Handlers share it; nothing in it is replaced after the start but the options and
+/// the catalog's image.
+#[derive(Debug)]
+pub struct Broker {
+    /// `node.id`, as the metadata store holds it.
+    pub node_id: NodeId,
+    /// The cluster's id, as Metadata shows it.
+    pub cluster_id: String,
+    /// This process' session with the metadata store: every write carries it.
+    pub fence: Fence,
+    /// The metadata store. The produce and hot-fetch paths never touch it.
+    pub metadata: Arc<dyn MetadataStore>,
+    /// The partitions' records.
+    pub log: Arc<Log>,
+    /// The topics.
+    pub catalog: Catalog,
+    /// Producer ids for InitProducerId.
+    pub producer_ids: ProducerIds,
+    /// Incremental fetch sessions.
+    pub fetch_sessions: FetchSessions,
+    /// Bound on fetches that wait for records.
+    pub purgatory: Purgatory,
+    /// Charged with frames before they are read.
+    pub request_memory: MemoryBudget,
+    /// Charged with fetched records until they are written to the socket.
+    pub fetch_memory: MemoryBudget,
+    /// Asks connections to drain and end.
+    pub shutdown: Shutdown,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub rng: Rng,
+    /// Tasks.
+    pub spawner: Spawner,
+    options: RwLock<Arc<BrokerOptions>>,
+}
+
+/// What a broker is made of; see the fields of [`Broker`].
+#[derive(Debug)]
+pub struct BrokerParts {
+    /// `node.id`.
+    pub node_id: NodeId,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The session with the metadata store.
+    pub fence: Fence,
+    /// The metadata store.
+    pub metadata: Arc<dyn MetadataStore>,
+    /// The opened log.
+    pub log: Arc<Log>,
+    /// The topics, already handed to the log.
+    pub catalog: Catalog,
+    /// The settings.
+    pub options: BrokerOptions,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub rng: Rng,
+    /// Tasks.
+    pub spawner: Spawner,
+}
+
+impl Broker {
+    /// Puts the parts together. Nothing runs yet: connections bring the work.
+    #[must_use]
+    pub fn new(parts: BrokerParts) -> Arc<Self> {
+        let options = Arc::new(parts.options);
+        Arc::new(Self {
+            node_id: parts.node_id,
+            cluster_id: parts.cluster_id,
+            producer_ids: ProducerIds::new(Arc::clone(&parts.metadata), parts.fence.clone()),
+            fence: parts.fence,
+            metadata: parts.metadata,
+            log: parts.log,
+            catalog: parts.catalog,
+            fetch_sessions: FetchSessions::new(
+                options.fetch_sessions_max,
+                parts.clock.clone(),
+                parts.rng.clone(),
+            ),
+            purgatory: Purgatory::new(options.delayed_fetches_max),
+            request_memory: MemoryBudget::new(options.request_pool_bytes),
+            fetch_memory: MemoryBudget::new(options.fetch_pool_bytes),
+            shutdown: Shutdown::new(),
+            clock: parts.clock,
+            rng: parts.rng,
+            spawner: parts.spawner,
+            options: RwLock::new(options),
+        })
+    }
+
+    /// The settings of this moment. One request uses one value throughout.
+    #[must_use]
+    pub fn options(&self) -> Arc<BrokerOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the settings. Sizes of pools and caches stay those of the start.
+    pub fn set_options(&self, options: BrokerOptions) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+    }
+}
+
+/// One request's circumstances.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// The API.
+    pub api_key: ApiKey,
+    /// The version of the request, and of its answer.
+    pub api_version: i16,
+    /// The client's number for the request.
+    pub correlation_id: i32,
+    /// `client.id`, empty where the client sends none.
+    pub client_id: String,
+    /// The connection that it came on.
+    pub connection: Arc<ConnectionInfo>,
+}
+
+/// One connection's circumstances.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// Number of the connection in this process, from 1.
+    pub id: u64,
+    /// The client's address; `None` for an in-process stream.
+    pub peer: Option<SocketAddr>,
+    /// The listener that accepted it, such as `PLAINTEXT`.
+    pub listener: String,
+    /// What the client said of itself in ApiVersions (KIP-511).
+    pub software: OnceLock<ClientSoftware>,
+}
+
+/// A client library and its version, as it names itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientSoftware {
+    /// Such as `apache-kafka-java`.
+    pub name: String,
+    /// Such as `4.3.1`.
+    pub version: String,
+}

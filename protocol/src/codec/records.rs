@@ -96,8 +96,7 @@ mod tests {
     #[test]
     fn equality_is_of_bytes_not_of_cuts() {
         let whole = Records::from(Bytes::from_static(b"abcdef"));
-        let cut: Records =
-            [&b"ab"[..], b"", b"cdef"].into_iter().map(Bytes::from_static).collect();
+        let cut: Records = [&b"ab"[..], b"", b"cdef"].into_iter().map(Bytes::from_static).collect();
         assert_eq!(whole, cut);
         assert_eq!(cut.len(), 6);
         assert_eq!(cut.chunks().count(), 2);

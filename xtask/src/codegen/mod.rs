@@ -1,0 +1,128 @@
+//! Generates `protocol::messages` from Kafka's own message definitions.
+//!
+//! In: `protocol/definitions/*.json`, verbatim from the `kafka-clients` jar. Out: one Rust file per
+//! API with its request, its response and their structs, and the `mod.rs` that lists them. The
+//! output is committed; `check` proves that it is current. See `docs/rfcs/0001-protocol-messages.md`.
+
+mod api;
+mod arbitrary;
+mod decode;
+mod encode;
+mod names;
+mod render;
+mod schema;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use self::{api::Api, schema::MessageSpec};
+
+const DEFINITIONS: &str = "protocol/definitions";
+const GENERATED: &str = "protocol/src/messages/generated";
+
+/// Writes every generated file and removes those that no definition asks for any more.
+///
+/// # Errors
+/// When a definition cannot be read or uses what the generator does not know, or rustfmt fails.
+pub fn write(root: &Path) -> Result<()> {
+    let directory = root.join(GENERATED);
+    fs::create_dir_all(&directory)?;
+    let files = generate(root)?;
+    for (name, text) in &files {
+        if fs::read_to_string(directory.join(name)).ok().as_ref() != Some(text) {
+            fs::write(directory.join(name), text)?;
+        }
+    }
+    for stale in committed(&directory)?.keys().filter(|name| !files.contains_key(*name)) {
+        fs::remove_file(directory.join(stale))?;
+    }
+    Ok(())
+}
+
+/// Fails, naming the files, unless the committed output is exactly what `write` would write.
+///
+/// # Errors
+/// As `write`, and when a file differs, is missing or is not generated any more.
+pub fn check(root: &Path) -> Result<()> {
+    let expected = generate(root)?;
+    let found = committed(&root.join(GENERATED))?;
+    let all = expected.keys().chain(found.keys().filter(|name| !expected.contains_key(*name)));
+    let stale: Vec<_> = all.filter(|name| expected.get(*name) != found.get(*name)).collect();
+    ensure!(stale.is_empty(), "run `cargo xtask codegen`: not current: {stale:?}");
+    Ok(())
+}
+
+fn committed(directory: &Path) -> Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory).with_context(|| format!("{}", directory.display()))? {
+        let entry = entry?;
+        files.insert(
+            entry.file_name().to_string_lossy().into_owned(),
+            fs::read_to_string(entry.path())?,
+        );
+    }
+    Ok(files)
+}
+
+fn generate(root: &Path) -> Result<BTreeMap<String, String>> {
+    let apis = load(&root.join(DEFINITIONS))?;
+    let mut files = BTreeMap::new();
+    for api in &apis {
+        let text = render::api_file(api).with_context(|| api.name.clone())?;
+        files.insert(format!("{}.rs", api.module()), rustfmt(root, &text)?);
+    }
+    files.insert("mod.rs".to_owned(), rustfmt(root, &render::mod_file(&apis))?);
+    Ok(files)
+}
+
+/// The APIs in order of their keys.
+fn load(directory: &Path) -> Result<Vec<Api>> {
+    let mut halves: BTreeMap<i16, Vec<MessageSpec>> = BTreeMap::new();
+    for entry in fs::read_dir(directory).with_context(|| format!("{}", directory.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let spec = MessageSpec::parse(&fs::read_to_string(&path)?)
+                .with_context(|| format!("{}", path.display()))?;
+            halves.entry(spec.api_key).or_default().push(spec);
+        }
+    }
+    halves.into_iter().map(|(key, specs)| Api::pair(key, specs)).collect()
+}
+
+/// Formats as `cargo fmt` would: rustfmt looks for the workspace's `rustfmt.toml` from `root`.
+fn rustfmt(root: &Path, text: &str) -> Result<String> {
+    let mut child = Command::new("rustfmt")
+        .args(["--edition", "2024", "--emit", "stdout"])
+        .current_dir(root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("rustfmt does not start: is the rustfmt component installed?")?;
+    let mut stdin = child.stdin.take().context("rustfmt has a stdin")?;
+    let input = text.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("rustfmt refuses the generated text:\n{text}");
+    }
+    match writer.join() {
+        Ok(written) => written?,
+        Err(_) => bail!("the thread that feeds rustfmt panicked"),
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn generated_messages_are_current() -> anyhow::Result<()> {
+        super::check(&crate::workspace_root())
+    }
+}

@@ -1,1 +1,3 @@
 //! streamhouse-storage
+
+pub mod wal;

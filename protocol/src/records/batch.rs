@@ -154,7 +154,8 @@ impl BatchHeader {
                 return RecordError::UnsupportedMagic { magic };
             }
         }
-        if let Some(length) = bytes.get(LENGTH_POSITION..).and_then(|rest| rest.first_chunk::<4>()) {
+        if let Some(length) = bytes.get(LENGTH_POSITION..).and_then(|rest| rest.first_chunk::<4>())
+        {
             let batch_length = i32::from_be_bytes(*length);
             if total_len(batch_length).is_none_or(|total| total < BATCH_OVERHEAD) {
                 return RecordError::BadLength { batch_length };

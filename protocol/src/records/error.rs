@@ -16,7 +16,9 @@ pub enum RecordError {
         available: usize,
     },
     /// The length field is too small for a batch header (or negative).
-    #[error("batch length {batch_length} is below the least possible for {BATCH_OVERHEAD} bytes of header")]
+    #[error(
+        "batch length {batch_length} is below the least possible for {BATCH_OVERHEAD} bytes of header"
+    )]
     BadLength {
         /// The value of the length field.
         batch_length: i32,

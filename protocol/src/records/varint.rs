@@ -119,7 +119,8 @@ fn write_raw(out: &mut Vec<u8>, mut raw: u64) {
 }
 
 fn low_byte(raw: u64) -> u8 {
-    raw.to_le_bytes()[0] & if raw >= 0x80 { 0x7f } else { 0xff }
+    // Masked to seven bits, so the conversion cannot lose anything.
+    (raw & 0x7f) as u8
 }
 
 /// Bytes that [`write_varint`] would append.

@@ -3,6 +3,8 @@
 //! `Reader` walks one frame and never allocates what a length field merely claims; `Writer` builds
 //! a chain of byte slices, so that record batches are never copied into a response.
 
+#![deny(clippy::indexing_slicing, clippy::as_conversions)]
+
 mod error;
 mod reader;
 mod records;

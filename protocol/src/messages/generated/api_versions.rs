@@ -273,7 +273,7 @@ impl ApiVersion {
 
 #[cfg(test)]
 impl ApiVersion {
-    fn arbitrary(values: &mut crate::testing::Values, version: i16) -> Self {
+    fn arbitrary(values: &mut crate::testing::Values, _version: i16) -> Self {
         let mut value = Self::default();
         value.api_key = values.i16();
         value.min_version = values.i16();

@@ -5,6 +5,7 @@
 
 // One line per field, in wire order, is easier to compare with a definition.
 #![allow(clippy::field_reassign_with_default)]
+#![deny(clippy::indexing_slicing, clippy::as_conversions)]
 
 /// AddOffsetsToTxn (key 25).
 pub mod add_offsets_to_txn;

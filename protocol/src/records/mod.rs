@@ -24,6 +24,9 @@ mod stream;
 mod validate;
 pub mod varint;
 
+#[cfg(test)]
+mod golden;
+
 pub use batch::{
     ATTRIBUTES_POSITION, BASE_OFFSET_POSITION, BASE_SEQUENCE_POSITION, BASE_TIMESTAMP_POSITION,
     BATCH_OVERHEAD, Batch, BatchHeader, BatchRef, BatchRefs, Batches, CRC_POSITION,

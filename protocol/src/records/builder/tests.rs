@@ -92,8 +92,8 @@ proptest! {
 
     #[test]
     fn the_oracle_reads_what_is_built(records in records()) {
-        let bytes = build(Compression::None, &records);
-        let set = oracle::RecordBatchDecoder::decode(&mut bytes.clone()).unwrap();
+        let mut bytes = build(Compression::None, &records);
+        let set = oracle::RecordBatchDecoder::decode(&mut bytes).unwrap();
         prop_assert_eq!(set.records.len(), records.len());
         for ((offset, read), wrote) in (1_000..).zip(&set.records).zip(&records) {
             prop_assert_eq!(read.offset, offset);

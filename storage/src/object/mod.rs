@@ -1,0 +1,105 @@
+//! Objects: immutable runs of the log in an object store, and how they are built and read.
+//!
+//! ```text
+//!  WAL file ─ sealed / flushed ─▶ L0: blocks of all partitions + footer ─┐
+//!                                      │ compaction                      ├─▶ ObjectReader
+//!                                      ▼                                 │
+//!                                 L1: batches of one partition + footer ─┘
+//! ```
+//!
+//! Invariants: an object's bytes never change; its id is never used twice; what a reader returns
+//! was verified against a checksum that the writer computed (LOG-6); damage is an error that names
+//! object, position and partition, never a gap. The format is `docs/rfcs/0005-objects.md`.
+
+mod codec;
+mod error;
+mod format;
+
+use std::{fmt, sync::Arc};
+
+use common::{ObjectId, PartitionKey};
+use metadata::{Extent, ObjectLevel, ObjectRow, WalRange};
+
+pub use self::{
+    error::{Error, FormatError, Result},
+    format::{
+        Footer, IndexEntry, Layout, Origin, PartitionFooter, ProducerBatch, ProducerUpdate,
+        TRAILER_BYTES, Trailer, VERSION,
+    },
+};
+
+/// A committed object, as its readers refer to it. Its footer is read on first use and cached by
+/// the [`ObjectReader`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// Its identity; never used twice.
+    pub id: ObjectId,
+    /// Its key in the object store.
+    pub key: String,
+    /// Its kind.
+    pub level: ObjectLevel,
+    /// Its size, bytes.
+    pub size: u64,
+    /// Where its footer begins.
+    pub footer_position: u64,
+    /// The WAL range that it was made of, for L0 objects.
+    pub origin: Option<WalRange>,
+}
+
+impl ObjectRef {
+    /// The reference for a committed row.
+    #[must_use]
+    pub fn from_row(row: &ObjectRow) -> Self {
+        Self {
+            id: row.id,
+            key: row.key.clone(),
+            level: row.level,
+            size: row.size,
+            footer_position: row.footer_position,
+            origin: row.origin,
+        }
+    }
+}
+
+/// The partition, as uploader and compactor see it. Called with no lock of theirs held.
+pub trait ExtentTarget: Send + Sync {
+    /// The partition.
+    fn key(&self) -> PartitionKey;
+
+    /// The extent is durable in the object and in metadata: runs below its end may be forgotten,
+    /// and the high watermark of the object class moves. Called in offset order.
+    fn committed(&self, object: &Arc<ObjectRef>, extent: &Extent);
+
+    /// The metadata store refused the extent: the partition has another owner.
+    fn rejected(&self, extent: &Extent);
+
+    /// Compaction replaced the partition's extents in `inputs` by `outputs`.
+    fn replaced(&self, inputs: &[ObjectId], outputs: &[(Arc<ObjectRef>, Extent)]);
+
+    /// Its committed extents, ascending by offset.
+    fn extents(&self) -> Vec<(Arc<ObjectRef>, Extent)>;
+
+    /// First offset that may be read.
+    fn log_start_offset(&self) -> i64;
+
+    /// The last stable offset: compaction stops there.
+    fn last_stable_offset(&self) -> i64;
+
+    /// The epoch of this broker's lease.
+    fn leader_epoch(&self) -> i32;
+}
+
+impl fmt::Debug for dyn ExtentTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExtentTarget({})", self.key())
+    }
+}
+
+/// The partitions of this broker.
+pub trait Partitions: Send + Sync {
+    /// The partition, unless it is not (or no longer) served here.
+    fn target(&self, key: &PartitionKey) -> Option<Arc<dyn ExtentTarget>>;
+
+    /// All partitions, ascending by key.
+    fn all(&self) -> Vec<Arc<dyn ExtentTarget>>;
+}

@@ -29,7 +29,7 @@ pub(super) struct Field {
     pub(super) ignorable: bool,
     pub(super) default: Option<String>,
     pub(super) about: String,
-    pub(super) fields: Vec<Field>,
+    pub(super) fields: Vec<Self>,
 }
 
 /// The type of a field or of an array's element.
@@ -48,7 +48,7 @@ pub(super) enum Kind {
     Bytes,
     Records,
     Struct(String),
-    Array(Box<Kind>),
+    Array(Box<Self>),
 }
 
 #[derive(Debug, Deserialize)]

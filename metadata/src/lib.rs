@@ -14,13 +14,18 @@
 //! on disk is described in `docs/rfcs/0004-metadata.md`.
 
 mod cluster_id;
+mod engine;
 mod error;
+mod memory;
 pub mod model;
+mod operations;
 pub mod request;
+mod rows;
 mod store;
 
 pub use cluster_id::cluster_id;
 pub use error::{Error, Result};
+pub use memory::MemoryStore;
 pub use model::{
     Configs, EpochStart, Extent, Fence, Image, NODE_ID_DEFAULT, ObjectLevel, ObjectRow,
     ObjectState, Partition, Session, Topic, WalRange,

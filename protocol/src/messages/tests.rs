@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod differential;
+mod golden;
 mod hostile;
 mod round_trip;
 mod rules;

@@ -11,6 +11,7 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInf
 use super::{
     error::CompressionError,
     snappy::{self, SnappyReader},
+    zstd_reader::ZstdReader,
 };
 
 /// Codec ids of the batch attributes (Kafka's `CompressionType`).
@@ -198,7 +199,7 @@ enum Codec<'a> {
     Gzip(Box<flate2::bufread::MultiGzDecoder<&'a [u8]>>),
     Snappy(SnappyReader<'a>),
     Lz4(Box<FrameDecoder<&'a [u8]>>),
-    Zstd(zstd::stream::read::Decoder<'static, &'a [u8]>),
+    Zstd(ZstdReader<'a>),
 }
 
 impl<'a> Decompressor<'a> {
@@ -222,9 +223,7 @@ impl<'a> Decompressor<'a> {
                 check_lz4_magic(body)?;
                 Codec::Lz4(Box::new(FrameDecoder::new(body)))
             }
-            CompressionType::Zstd => {
-                Codec::Zstd(zstd::stream::read::Decoder::with_buffer(body).map_err(corrupt)?)
-            }
+            CompressionType::Zstd => Codec::Zstd(ZstdReader::new(body).map_err(corrupt)?),
         };
         Ok(Self { codec, codec_type, limit, remaining: limit.max_bytes, finished: false })
     }

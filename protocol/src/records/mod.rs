@@ -18,11 +18,13 @@ mod builder;
 mod compression;
 mod control;
 mod error;
+mod patch;
 mod record;
 mod snappy;
 mod stream;
 mod validate;
 pub mod varint;
+mod zstd_reader;
 
 #[cfg(test)]
 mod golden;
@@ -34,8 +36,7 @@ pub use batch::{
     MAX_TIMESTAMP_POSITION, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID,
     NO_SEQUENCE, NO_TIMESTAMP, PARTITION_LEADER_EPOCH_POSITION, PRODUCER_EPOCH_POSITION,
     PRODUCER_ID_POSITION, RECORDS_COUNT_POSITION, TimestampType, batch_refs, batches,
-    decrement_sequence, increment_sequence, set_base_offset, set_log_append_time,
-    set_max_timestamp, set_partition_leader_epoch,
+    decrement_sequence, increment_sequence,
 };
 pub use builder::BatchBuilder;
 pub use compression::{
@@ -45,6 +46,9 @@ pub use control::{
     ControlRecordKey, ControlRecordType, EndTransactionMarker, encode_end_transaction_marker,
 };
 pub use error::{CompressionError, RecordError};
+pub use patch::{
+    set_base_offset, set_log_append_time, set_max_timestamp, set_partition_leader_epoch,
+};
 pub use record::{Header, Headers, Record, RecordIter};
 pub use validate::{
     CompressionPolicy, ProducePolicy, RecordViolation, ValidatedRecords, ValidationError,

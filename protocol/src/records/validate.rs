@@ -8,28 +8,31 @@
 //! The common case keeps the producer's bytes: [`ValidatedRecords::bytes`] is then a slice of the
 //! input, and the log only patches the header ([`ValidatedRecords::stamp`]).
 
+mod error;
+mod record_check;
+
 use bytes::Bytes;
 
 use super::{
     batch::{
         BatchHeader, BatchRef, LENGTH_POSITION, LOG_OVERHEAD, MAGIC_POSITION, MAGIC_V2,
-        NO_TIMESTAMP, TimestampType, set_base_offset, set_max_timestamp,
-        set_partition_leader_epoch,
+        TimestampType,
     },
     builder::BatchBuilder,
     compression::{Compression, CompressionType, DecompressLimit, Decompressor},
-    error::{CompressionError, RecordError},
+    error::RecordError,
+    patch::{set_base_offset, set_max_timestamp, set_partition_leader_epoch},
     record::RecordIter,
     stream::StreamWalker,
 };
+
+pub use self::error::{RecordViolation, ValidationError, ValidationErrorKind};
+use self::record_check::RecordCheck;
 
 /// The first Produce version that may carry zstd (KIP-110).
 const ZSTD_SINCE_PRODUCE_VERSION: i16 = 7;
 /// Least length of any message that Kafka's batch splitter accepts (magic 0).
 const LEAST_MESSAGE_LEN: i32 = 14;
-/// How many records an error names one by one; a batch of a million bad records must not become a
-/// response of a hundred megabytes.
-const RECORD_VIOLATIONS_MAX: usize = 1_000;
 
 /// What the topic and the request allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,96 +103,6 @@ impl ValidatedRecords {
     }
 }
 
-/// Kafka's error for a batch that is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ValidationErrorKind {
-    /// CORRUPT_MESSAGE: CRC or framing.
-    CorruptMessage,
-    /// MESSAGE_TOO_LARGE: over `max.message.bytes` or the decompression limit. Clients split the
-    /// batch and try again.
-    MessageTooLarge,
-    /// INVALID_TIMESTAMP: out of the window, or LogAppendTime set by the client.
-    InvalidTimestamp,
-    /// UNSUPPORTED_COMPRESSION_TYPE: zstd before Produce 7, or an unknown codec id.
-    UnsupportedCompressionType,
-    /// INVALID_RECORD: everything else.
-    InvalidRecord,
-}
-
-impl ValidationErrorKind {
-    /// The code on the wire.
-    pub fn code(self) -> i16 {
-        match self {
-            Self::CorruptMessage => 2,
-            Self::MessageTooLarge => 10,
-            Self::InvalidTimestamp => 32,
-            Self::UnsupportedCompressionType => 76,
-            Self::InvalidRecord => 87,
-        }
-    }
-}
-
-/// One record that is to blame (`BatchIndexAndErrorMessage` of Produce 8, KIP-467).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordViolation {
-    /// Position of the record in its batch.
-    pub batch_index: i32,
-    /// What is wrong with it.
-    pub message: String,
-}
-
-/// Why a batch is refused as a whole; nothing of it may be appended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ValidationError {
-    /// Which error code answers it.
-    pub kind: ValidationErrorKind,
-    /// The partition's error message.
-    pub message: String,
-    /// The records to blame, at most the first 1,000; empty if the batch itself is wrong.
-    pub record_errors: Vec<RecordViolation>,
-}
-
-impl ValidationError {
-    fn new(kind: ValidationErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), record_errors: Vec::new() }
-    }
-
-    fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ValidationErrorKind::InvalidRecord, message)
-    }
-}
-
-impl From<RecordError> for ValidationError {
-    fn from(error: RecordError) -> Self {
-        use ValidationErrorKind as Kind;
-        let kind = match &error {
-            RecordError::Truncated { .. }
-            | RecordError::BadLength { .. }
-            | RecordError::CrcMismatch { .. } => Kind::CorruptMessage,
-            RecordError::UnsupportedMagic { .. }
-            | RecordError::InvalidCount { .. }
-            | RecordError::Malformed { .. }
-            | RecordError::TrailingBytes { .. }
-            | RecordError::Compression(
-                CompressionError::Corrupt { .. } | CompressionError::Encode { .. },
-            ) => Kind::InvalidRecord,
-            RecordError::Compression(CompressionError::UnknownType { .. }) => {
-                Kind::UnsupportedCompressionType
-            }
-            RecordError::Compression(CompressionError::LimitExceeded { .. })
-            | RecordError::TooLargeToEncode { .. } => Kind::MessageTooLarge,
-        };
-        Self::new(kind, error.to_string())
-    }
-}
-
-impl From<CompressionError> for ValidationError {
-    fn from(error: CompressionError) -> Self {
-        RecordError::from(error).into()
-    }
-}
-
 /// Checks the records that a producer sends to one partition; see the top of the file.
 ///
 /// `now_ms` is the broker's wall clock in milliseconds since the epoch.
@@ -205,17 +118,9 @@ pub fn validate_produce(
     let bytes = records.slice(..length);
     let batch = BatchRef::parse(&bytes)?;
     let header = *batch.header();
+    check_zstd_version(&header, policy.produce_version)?;
     check_batch(&batch, policy)?;
     let source = header.compression()?;
-    if source == CompressionType::Zstd && policy.produce_version < ZSTD_SINCE_PRODUCE_VERSION {
-        return Err(ValidationError::new(
-            ValidationErrorKind::UnsupportedCompressionType,
-            format!(
-                "Produce requests with version {} are not allowed to use ZStandard compression",
-                policy.produce_version
-            ),
-        ));
-    }
     let target = target_compression(&header, source, policy.compression);
     let limit = DecompressLimit { max_bytes: policy.max_decompressed_bytes };
 
@@ -231,6 +136,19 @@ pub fn validate_produce(
         }
     }
     rewrite(&batch, target, limit, policy, now_ms)
+}
+
+fn check_zstd_version(header: &BatchHeader, version: i16) -> Result<(), ValidationError> {
+    if version < ZSTD_SINCE_PRODUCE_VERSION && header.compression() == Ok(CompressionType::Zstd) {
+        return Err(ValidationError::new(
+            ValidationErrorKind::UnsupportedCompressionType,
+            format!(
+                "Produce requests with version {version} are not allowed to use ZStandard \
+                 compression"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// The form to store; control records that came plain stay plain, as in Kafka.
@@ -429,135 +347,6 @@ fn rewrite(
     validated.header = rewritten_header;
     validated.rewritten = true;
     Ok(validated)
-}
-
-/// The rules that hold for each record, and what is learned by walking all of them.
-struct RecordCheck<'p> {
-    header: BatchHeader,
-    policy: &'p ProducePolicy,
-    now_ms: i64,
-    next_index: i32,
-    offsets_dense: bool,
-    max_timestamp: i64,
-    max_timestamp_index: i32,
-    violations: Vec<RecordViolation>,
-    violations_count: usize,
-    any_invalid_timestamp: bool,
-}
-
-impl<'p> RecordCheck<'p> {
-    fn new(header: &BatchHeader, policy: &'p ProducePolicy, now_ms: i64) -> Self {
-        Self {
-            header: *header,
-            policy,
-            now_ms,
-            next_index: 0,
-            offsets_dense: true,
-            max_timestamp: NO_TIMESTAMP,
-            max_timestamp_index: 0,
-            violations: Vec::new(),
-            violations_count: 0,
-            any_invalid_timestamp: false,
-        }
-    }
-
-    #[inline]
-    fn observe(&mut self, offset_delta: i32, timestamp_delta: i64, has_key: bool) {
-        let index = self.next_index;
-        self.next_index += 1;
-        self.offsets_dense &= offset_delta == index;
-        let timestamp = self.header.record_timestamp(timestamp_delta);
-        if self.policy.compacted && !has_key {
-            self.violation(index, "Compacted topic cannot accept message without key".to_owned());
-        } else if self.header.timestamp_type() == TimestampType::LogAppendTime {
-            self.any_invalid_timestamp = true;
-            self.violation(
-                index,
-                "Invalid timestamp type in message. Producer should not set timestamp type to \
-                 LogAppendTime."
-                    .to_owned(),
-            );
-        } else if !self.timestamp_in_window(timestamp) {
-            self.invalid_timestamp(index, offset_delta, timestamp);
-        } else if timestamp > self.max_timestamp {
-            self.max_timestamp = timestamp;
-            self.max_timestamp_index = index;
-        }
-    }
-
-    #[inline]
-    fn timestamp_in_window(&self, timestamp: i64) -> bool {
-        if self.policy.timestamp_type == TimestampType::LogAppendTime || timestamp == NO_TIMESTAMP {
-            return true;
-        }
-        let age = self.now_ms.saturating_sub(timestamp);
-        age <= self.policy.timestamp_before_max_ms
-            && age.saturating_neg() <= self.policy.timestamp_after_max_ms
-    }
-
-    #[cold]
-    fn invalid_timestamp(&mut self, index: i32, offset_delta: i32, timestamp: i64) {
-        self.any_invalid_timestamp = true;
-        let earliest = self.now_ms.saturating_sub(self.policy.timestamp_before_max_ms);
-        let latest = self.now_ms.saturating_add(self.policy.timestamp_after_max_ms);
-        self.violation(
-            index,
-            format!(
-                "Timestamp {timestamp} of message with offset {offset_delta} is out of range. The \
-                 timestamp should be within [{earliest}, {latest}]"
-            ),
-        );
-    }
-
-    #[cold]
-    fn violation(&mut self, batch_index: i32, message: String) {
-        self.violations_count += 1;
-        if self.violations.len() < RECORD_VIOLATIONS_MAX {
-            self.violations.push(RecordViolation { batch_index, message });
-        }
-    }
-
-    /// Fails if any record was found wrong.
-    fn finish(&mut self) -> Result<(), ValidationError> {
-        if self.violations_count == 0 {
-            return Ok(());
-        }
-        let record_errors = std::mem::take(&mut self.violations);
-        if self.any_invalid_timestamp {
-            return Err(ValidationError {
-                kind: ValidationErrorKind::InvalidTimestamp,
-                message: "One or more records have been rejected due to invalid timestamp"
-                    .to_owned(),
-                record_errors,
-            });
-        }
-        let first: Vec<&str> =
-            record_errors.iter().take(3).map(|error| error.message.as_str()).collect();
-        let message = format!(
-            "One or more records have been rejected due to {} record errors in total, and only \
-             showing the first three errors at most: [{}]",
-            self.violations_count,
-            first.join(", ")
-        );
-        let kind = ValidationErrorKind::InvalidRecord;
-        Err(ValidationError { kind, message, record_errors })
-    }
-
-    fn into_validated(self, bytes: Bytes, uncompressed_bytes: u64) -> ValidatedRecords {
-        let (max_timestamp, index) = match self.policy.timestamp_type {
-            TimestampType::CreateTime => (self.max_timestamp, self.max_timestamp_index),
-            TimestampType::LogAppendTime => (self.now_ms, 0),
-        };
-        ValidatedRecords {
-            bytes,
-            header: self.header,
-            timestamp_type: self.policy.timestamp_type,
-            max_timestamp,
-            offset_delta_of_max_timestamp: index,
-            rewritten: false,
-            uncompressed_bytes,
-        }
-    }
 }
 
 #[cfg(test)]

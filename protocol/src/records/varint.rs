@@ -13,14 +13,27 @@ pub const MAX_VARLONG_BYTES: usize = 10;
 /// `None` when the bytes end inside the number or the number is over-long.
 #[inline]
 pub fn read_varint(input: &mut &[u8]) -> Option<i32> {
-    let (&first, rest) = input.split_first()?;
-    if first < 0x80 {
-        *input = rest;
-        return Some(unzigzag32(u32::from(first)));
+    match short_raw(input) {
+        Some((raw, rest)) => {
+            *input = rest;
+            Some(unzigzag32(raw))
+        }
+        None => read_varint_slow(input),
     }
-    read_varint_slow(input)
 }
 
+/// A number of one or two bytes, which nearly all numbers of a batch are; or `None`.
+#[inline]
+fn short_raw(input: &[u8]) -> Option<(u32, &[u8])> {
+    let (&first, rest) = input.split_first()?;
+    if first < 0x80 {
+        return Some((u32::from(first), rest));
+    }
+    let (&second, rest) = rest.split_first()?;
+    (second < 0x80).then(|| (u32::from(first & 0x7f) | (u32::from(second) << 7), rest))
+}
+
+#[cold]
 fn read_varint_slow(input: &mut &[u8]) -> Option<i32> {
     let raw = read_raw(input, MAX_VARINT_BYTES)?;
     u32::try_from(raw).ok().map(unzigzag32)
@@ -31,12 +44,13 @@ fn read_varint_slow(input: &mut &[u8]) -> Option<i32> {
 /// `None` when the bytes end inside the number or the number is over-long.
 #[inline]
 pub fn read_varlong(input: &mut &[u8]) -> Option<i64> {
-    let (&first, rest) = input.split_first()?;
-    if first < 0x80 {
-        *input = rest;
-        return Some(unzigzag64(u64::from(first)));
+    match short_raw(input) {
+        Some((raw, rest)) => {
+            *input = rest;
+            Some(unzigzag64(u64::from(raw)))
+        }
+        None => read_raw(input, MAX_VARLONG_BYTES).map(unzigzag64),
     }
-    read_raw(input, MAX_VARLONG_BYTES).map(unzigzag64)
 }
 
 fn read_raw(input: &mut &[u8], max_bytes: usize) -> Option<u64> {

@@ -4,7 +4,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::records::{BatchBuilder, Compression};
+use crate::records::{
+    BatchBuilder, Compression, set_base_offset, set_log_append_time, set_max_timestamp,
+    set_partition_leader_epoch,
+};
 
 fn batch_of(records: i32) -> BatchBuilder {
     let mut builder = BatchBuilder::new(Compression::None).producer(77, 5, 10).base_offset(100);

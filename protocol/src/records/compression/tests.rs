@@ -192,6 +192,22 @@ fn a_bomb_stops_at_the_limit() {
 }
 
 #[test]
+fn zstd_survives_damage_and_abandoned_readers_before_it() {
+    let plain = sample(50_000);
+    let packed = compress(Compression::Zstd(3), &plain).unwrap();
+    for position in (0..packed.len()).step_by(97) {
+        let mut damaged = packed.clone();
+        damaged[position] ^= 0xff;
+        let _ = decompress(CompressionType::Zstd, &damaged, limit(50_000));
+        let mut abandoned =
+            Decompressor::new(CompressionType::Zstd, &packed, limit(50_000)).unwrap();
+        abandoned.read(&mut [0; 100]).unwrap();
+        drop(abandoned);
+        assert_eq!(decompress(CompressionType::Zstd, &packed, limit(50_000)).unwrap(), plain);
+    }
+}
+
+#[test]
 fn a_reader_that_met_the_limit_stays_ended() {
     let body = bomb(Compression::Lz4(9));
     let mut reader = Decompressor::new(CompressionType::Lz4, &body, limit(10)).unwrap();

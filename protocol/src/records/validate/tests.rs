@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use super::{
     super::batch::{
         ATTRIBUTES_POSITION, CRC_POSITION, LAST_OFFSET_DELTA_POSITION, MAX_TIMESTAMP_POSITION,
-        RECORDS_COUNT_POSITION, compute_crc,
+        NO_TIMESTAMP, RECORDS_COUNT_POSITION, compute_crc,
     },
     super::{compression::compress, record::Header},
+    record_check::RECORD_VIOLATIONS_MAX,
     *,
 };
 

@@ -1,0 +1,11 @@
+//! What must hold when real clients use a real broker; one module per client or fault. See the crate's documentation.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout
+)]
+#![allow(missing_docs)]
+
+mod java_tools;

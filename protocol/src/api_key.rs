@@ -193,3 +193,36 @@ impl std::fmt::Display for ApiKey {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn keys_ascend_and_name_themselves() {
+        assert!(ApiKey::ALL.is_sorted());
+        for api_key in ApiKey::ALL {
+            assert_eq!(ApiKey::try_from(api_key.code()).unwrap(), *api_key);
+            assert!(api_key.min_version() <= api_key.max_version(), "{api_key}");
+            assert_eq!(api_key.name(), format!("{api_key:?}"));
+        }
+    }
+
+    #[test]
+    fn keys_that_kafka_4_has_dropped_or_never_had_are_unknown() {
+        // LeaderAndIsr to ControlledShutdown, Vote, Envelope, and what lies outside of the table.
+        for code in [-1, 4, 5, 6, 7, 52, 58, 93, i16::MAX, i16::MIN] {
+            assert_eq!(ApiKey::try_from(code), Err(UnknownApiKey(code)));
+        }
+    }
+
+    #[test]
+    fn ranges_are_those_that_kafka_advertises() {
+        assert!(ApiKey::Produce.supports(0) && ApiKey::Produce.supports(13));
+        assert!(!ApiKey::Produce.supports(14) && !ApiKey::Produce.supports(-1));
+        assert!(!ApiKey::Fetch.supports(3) && ApiKey::Fetch.supports(18));
+        assert!(!ApiKey::InitProducerId.supports(6));
+    }
+}

@@ -55,7 +55,7 @@ pub fn encode_request<R: Request>(
     correlation_id: i32,
     client_id: Option<&str>,
 ) -> Result<Encoded, EncodeError> {
-    let mut writer = Writer::new();
+    let mut writer = Writer::framed();
     let header = RequestHeader {
         api_key: R::API_KEY,
         api_version: version,
@@ -76,7 +76,7 @@ pub fn encode_response<R: Request>(
     version: i16,
     correlation_id: i32,
 ) -> Result<Encoded, EncodeError> {
-    let mut writer = Writer::new();
+    let mut writer = Writer::framed();
     ResponseHeader { correlation_id }.encode(&mut writer, R::API_KEY, version);
     response.encode(&mut writer, version)?;
     writer.finish_frame()

@@ -79,6 +79,13 @@ impl Writer {
         Self { tail: BytesMut::with_capacity(BUFFER_BYTES_INITIAL), ..Self::default() }
     }
 
+    /// A writer that has left room for a frame's length, to be ended with [`Self::finish_frame`].
+    pub fn framed() -> Self {
+        let mut writer = Self::new();
+        writer.i32(0);
+        writer
+    }
+
     /// Bytes written so far.
     pub fn len(&self) -> usize {
         self.chunks_len + self.tail.len()
@@ -111,17 +118,20 @@ impl Writer {
         Encoded { chunks: self.chunks.into_iter().map(freeze).collect(), len: self.chunks_len }
     }
 
-    /// What was written, as a frame: four bytes of length in front.
+    /// What was written since [`Self::framed`], as a frame: four bytes of length in front.
     ///
     /// # Errors
     /// [`EncodeError::TooLong`] when the length does not fit in 31 bits.
-    pub fn finish_frame(self) -> Result<Encoded, EncodeError> {
-        let length = length_i32("frame", self.len())?;
-        let body = self.finish();
-        let mut chunks = Vec::with_capacity(body.chunks.len() + 1);
-        chunks.push(Bytes::copy_from_slice(&length.to_be_bytes()));
-        chunks.extend(body.chunks);
-        Ok(Encoded { chunks, len: body.len + size_of::<i32>() })
+    pub fn finish_frame(mut self) -> Result<Encoded, EncodeError> {
+        let length = length_i32("frame", self.len().saturating_sub(size_of::<i32>()))?;
+        self.cut_tail();
+        // The placeholder is the head of the first chunk: nothing is ever written before it.
+        if let Some(Chunk::Owned(first)) = self.chunks.first_mut()
+            && let Some(prefix) = first.first_chunk_mut()
+        {
+            *prefix = length.to_be_bytes();
+        }
+        Ok(self.finish())
     }
 
     /// One byte, zero or one.
@@ -348,4 +358,82 @@ impl Writer {
 
 fn length_i32(field: &'static str, length: usize) -> Result<i32, EncodeError> {
     i32::try_from(length).map_err(|_| EncodeError::TooLong { field, length })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::codec::{DecodeError, Reader};
+
+    fn varint(value: u32) -> Bytes {
+        let mut writer = Writer::new();
+        writer.unsigned_varint(value);
+        writer.finish().to_bytes()
+    }
+
+    #[test]
+    fn varints_take_the_fewest_bytes_and_come_back() {
+        for (value, bytes) in
+            [(0, 1), (0x7f, 1), (0x80, 2), (0x3fff, 2), (0x4000, 3), (u32::MAX, 5)]
+        {
+            let written = varint(value);
+            assert_eq!(written.len(), bytes, "{value}");
+            let mut reader = Reader::new(written.clone());
+            assert_eq!(reader.unsigned_varint(), Ok(value));
+            let mut cut = Reader::new(written.slice(..bytes - 1));
+            assert_eq!(
+                cut.unsigned_varint(),
+                Err(DecodeError::UnexpectedEnd { needed: 1, remaining: 0 })
+            );
+        }
+    }
+
+    #[test]
+    fn short_bytes_are_copied_and_long_ones_referenced() {
+        let long = Bytes::from(vec![1; SPLICE_BYTES_MIN]);
+        let short = long.slice(1..);
+        let mut writer = Writer::new();
+        writer.i8(7);
+        writer.splice(&short);
+        writer.splice(&long);
+        writer.i8(8);
+        let encoded = writer.finish();
+        let lengths: Vec<usize> = encoded.chunks().iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [SPLICE_BYTES_MIN, SPLICE_BYTES_MIN, 1]);
+        assert_eq!(encoded.chunks()[1].as_ptr(), long.as_ptr());
+        assert_eq!(encoded.len(), 2 * SPLICE_BYTES_MIN + 1);
+    }
+
+    #[test]
+    fn a_frame_begins_with_the_length_of_all_its_slices() {
+        let mut writer = Writer::framed();
+        writer.i16(5);
+        writer.splice(&Bytes::from(vec![1; SPLICE_BYTES_MIN]));
+        let frame = writer.finish_frame().unwrap();
+        assert_eq!(frame.chunks().len(), 2);
+        assert_eq!(frame.chunks()[0].as_ref(), [0, 0, 0x10, 2, 0, 5]);
+        assert_eq!(Writer::framed().finish_frame().unwrap().to_bytes().as_ref(), [0; 4]);
+    }
+
+    #[test]
+    fn null_and_empty_differ_in_both_forms() {
+        let mut writer = Writer::new();
+        for flexible in [false, true] {
+            writer.nullable_string(None, flexible, "f").unwrap();
+            writer.nullable_string(Some(""), flexible, "f").unwrap();
+            writer.nullable_bytes(None, flexible, "f").unwrap();
+            writer.bytes(&Bytes::new(), flexible, "f").unwrap();
+        }
+        let written = writer.finish().to_bytes();
+        assert_eq!(written.as_ref(), b"\xff\xff\0\0\xff\xff\xff\xff\0\0\0\0\x00\x01\x00\x01");
+        let mut reader = Reader::new(written);
+        for flexible in [false, true] {
+            assert_eq!(reader.nullable_string(flexible), Ok(None));
+            assert_eq!(reader.nullable_string(flexible), Ok(Some(String::new())));
+            assert_eq!(reader.nullable_bytes(flexible), Ok(None));
+            assert_eq!(reader.nullable_bytes(flexible), Ok(Some(Bytes::new())));
+        }
+    }
 }

@@ -5,20 +5,19 @@ use super::{
     api::{Half, Struct},
     decode::scalar,
     names::snake,
-    render::method_text,
+    render::{Guarded, join, method_text},
     schema::{Field, Kind},
 };
 
 /// The test-only impl of a struct.
 pub(super) fn implementation(half: &Half, item: &Struct, is_message: bool) -> String {
     let mut body = String::from("let mut value = Self::default();\n");
-    for field in &item.fields {
-        let assign = format!("value.{} = {};\n", snake(&field.name), expression(half, field));
-        match half.condition(field.versions) {
-            Some(condition) => body.push_str(&format!("if {condition} {{\n{assign}}}\n")),
-            None => body.push_str(&assign),
-        }
-    }
+    let assign = |field: &Field| Guarded {
+        condition: half.condition(field.versions),
+        text: format!("value.{} = {};\n", snake(&field.name), expression(half, field)),
+        ..Guarded::default()
+    };
+    body.push_str(&join(item.fields.iter().map(assign).collect()));
     if item.fields.is_empty() {
         body = "let value = Self::default();\n".to_owned();
     }

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::{
     api::{Flexible, Half, Struct},
     names::snake,
-    render::method_text,
+    render::{Guarded, join, method_text},
     schema::{Field, Kind},
 };
 
@@ -15,10 +15,8 @@ pub(super) fn method(half: &Half, item: &Struct, is_message: bool) -> Result<Str
     if is_message {
         body.push_str("Self::check_decodable(version)?;\n");
     }
-    let mut fields = String::new();
-    for field in item.fields.iter().filter(|field| field.tag.is_none()) {
-        fields.push_str(&plain_field(half, field)?);
-    }
+    let plain = item.fields.iter().filter(|field| field.tag.is_none());
+    let fields = join(plain.map(|field| plain_field(half, field)).collect::<Result<_>>()?);
     let tags = tagged_fields(half, item)?;
     let mutable = if tags.contains("value.") || !fields.is_empty() { "mut " } else { "" };
     body.push_str(&format!("let {mutable}value = Self::default();\n{fields}{tags}Ok(value)\n"));
@@ -26,7 +24,7 @@ pub(super) fn method(half: &Half, item: &Struct, is_message: bool) -> Result<Str
     Ok(method_text(half, signature, &body))
 }
 
-fn plain_field(half: &Half, field: &Field) -> Result<String> {
+fn plain_field(half: &Half, field: &Field) -> Result<Guarded> {
     let name = snake(&field.name);
     let mut text = format!("value.{name} = {};\n", expression(half, field)?);
     if let Some(nullable) = field.nullable
@@ -38,10 +36,7 @@ fn plain_field(half: &Half, field: &Field) -> Result<String> {
              return Err(DecodeError::NullField {{ field: \"{name}\" }});\n}}\n"
         ));
     }
-    Ok(match half.condition(field.versions) {
-        Some(condition) => format!("if {condition} {{\n{text}}}\n"),
-        None => text,
-    })
+    Ok(Guarded { condition: half.condition(field.versions), text, ..Guarded::default() })
 }
 
 fn tagged_fields(half: &Half, item: &Struct) -> Result<String> {

@@ -7,7 +7,7 @@ use super::{
     api::{Flexible, Half, Struct},
     decode::scalar,
     names::snake,
-    render::{differs_from_default, method_text},
+    render::{Guarded, differs_from_default, join, method_text},
     schema::{Field, Kind},
 };
 
@@ -17,9 +17,9 @@ pub(super) fn method(half: &Half, item: &Struct, is_message: bool) -> Result<Str
     if is_message {
         body.push_str("Self::check_encodable(version)?;\n");
     }
-    for field in item.fields.iter().filter(|field| field.tag.is_none()) {
-        body.push_str(&plain_field(half, item, field)?);
-    }
+    let plain = item.fields.iter().filter(|field| field.tag.is_none());
+    let fields = plain.map(|field| plain_field(half, item, field)).collect::<Result<_>>()?;
+    body.push_str(&join(fields));
     body.push_str(&tagged_fields(half, item)?);
     body.push_str("Ok(())\n");
     let signature =
@@ -27,7 +27,7 @@ pub(super) fn method(half: &Half, item: &Struct, is_message: bool) -> Result<Str
     Ok(method_text(half, signature, &body))
 }
 
-fn plain_field(half: &Half, item: &Struct, field: &Field) -> Result<String> {
+fn plain_field(half: &Half, item: &Struct, field: &Field) -> Result<Guarded> {
     let name = snake(&field.name);
     let mut text = String::new();
     if let Some(nullable) = field.nullable
@@ -40,13 +40,13 @@ fn plain_field(half: &Half, item: &Struct, field: &Field) -> Result<String> {
         ));
     }
     text.push_str(&format!("{};\n", statement(half, field)));
-    let Some(condition) = half.condition(field.versions) else { return Ok(text) };
-    let refuse = if field.ignorable {
+    let condition = half.condition(field.versions);
+    let otherwise = if field.ignorable || condition.is_none() {
         String::new()
     } else {
         format!(" else if {} {{\n{}}}", differs_from_default(field)?, refusal(item, &name))
     };
-    Ok(format!("if {condition} {{\n{text}}}{refuse}\n"))
+    Ok(Guarded { condition, text, otherwise })
 }
 
 fn refusal(item: &Struct, field: &str) -> String {

@@ -150,6 +150,36 @@ pub(super) fn method_text(half: &Half, signature: &str, body: &str) -> String {
     format!("{signature} {{\n{full}}}\n")
 }
 
+/// Statements for one field, with the condition under which they run and an `else` part.
+#[derive(Debug, Default)]
+pub(super) struct Guarded {
+    pub(super) condition: Option<String>,
+    pub(super) text: String,
+    pub(super) otherwise: String,
+}
+
+/// Joins statements; neighbours under the same condition share one `if`.
+pub(super) fn join(parts: Vec<Guarded>) -> String {
+    let mut merged: Vec<Guarded> = Vec::new();
+    for part in parts {
+        match merged.last_mut() {
+            Some(last)
+                if last.condition == part.condition
+                    && last.otherwise.is_empty()
+                    && part.otherwise.is_empty() =>
+            {
+                last.text.push_str(&part.text);
+            }
+            _ => merged.push(part),
+        }
+    }
+    let block = |part: Guarded| match part.condition {
+        Some(condition) => format!("if {condition} {{\n{}}}{}\n", part.text, part.otherwise),
+        None => part.text,
+    };
+    merged.into_iter().map(block).collect()
+}
+
 fn has_word(text: &str, wanted: &str) -> bool {
     let is_part_of_name = |c: char| c.is_alphanumeric() || c == '_';
     text.split(|c| !is_part_of_name(c)).any(|word| word == wanted)

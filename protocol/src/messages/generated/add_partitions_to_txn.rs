@@ -32,14 +32,8 @@ impl Message for AddPartitionsToTxnRequest {
         if version <= 3 {
             value.v3_and_below_transactional_id =
                 reader.string(flexible, "v3_and_below_transactional_id")?;
-        }
-        if version <= 3 {
             value.v3_and_below_producer_id = reader.i64()?;
-        }
-        if version <= 3 {
             value.v3_and_below_producer_epoch = reader.i16()?;
-        }
-        if version <= 3 {
             value.v3_and_below_topics =
                 reader.array(flexible, 3, "v3_and_below_topics", |reader| {
                     AddPartitionsToTxnTopic::decode(reader, version)
@@ -130,8 +124,6 @@ impl Message for AddPartitionsToTxnResponse {
         value.throttle_time_ms = reader.i32()?;
         if version >= 4 {
             value.error_code = reader.i16()?;
-        }
-        if version >= 4 {
             value.results_by_transaction =
                 reader.array(flexible, 1, "results_by_transaction", |reader| {
                     AddPartitionsToTxnResult::decode(reader, version)
@@ -216,14 +208,8 @@ impl crate::testing::Arbitrary for AddPartitionsToTxnRequest {
         }
         if version <= 3 {
             value.v3_and_below_transactional_id = values.string();
-        }
-        if version <= 3 {
             value.v3_and_below_producer_id = values.i64();
-        }
-        if version <= 3 {
             value.v3_and_below_producer_epoch = values.i16();
-        }
-        if version <= 3 {
             value.v3_and_below_topics =
                 values.array(|values| AddPartitionsToTxnTopic::arbitrary(values, version));
         }
@@ -253,17 +239,9 @@ impl AddPartitionsToTxnTransaction {
         let mut value = Self::default();
         if version >= 4 {
             value.transactional_id = reader.string(flexible, "transactional_id")?;
-        }
-        if version >= 4 {
             value.producer_id = reader.i64()?;
-        }
-        if version >= 4 {
             value.producer_epoch = reader.i16()?;
-        }
-        if version >= 4 {
             value.verify_only = reader.bool()?;
-        }
-        if version >= 4 {
             value.topics = reader.array(flexible, 3, "topics", |reader| {
                 AddPartitionsToTxnTopic::decode(reader, version)
             })?;
@@ -336,17 +314,9 @@ impl AddPartitionsToTxnTransaction {
         let mut value = Self::default();
         if version >= 4 {
             value.transactional_id = values.string();
-        }
-        if version >= 4 {
             value.producer_id = values.i64();
-        }
-        if version >= 4 {
             value.producer_epoch = values.i16();
-        }
-        if version >= 4 {
             value.verify_only = values.bool();
-        }
-        if version >= 4 {
             value.topics =
                 values.array(|values| AddPartitionsToTxnTopic::arbitrary(values, version));
         }
@@ -420,8 +390,6 @@ impl crate::testing::Arbitrary for AddPartitionsToTxnResponse {
         value.throttle_time_ms = values.i32();
         if version >= 4 {
             value.error_code = values.i16();
-        }
-        if version >= 4 {
             value.results_by_transaction =
                 values.array(|values| AddPartitionsToTxnResult::arbitrary(values, version));
         }
@@ -448,8 +416,6 @@ impl AddPartitionsToTxnResult {
         let mut value = Self::default();
         if version >= 4 {
             value.transactional_id = reader.string(flexible, "transactional_id")?;
-        }
-        if version >= 4 {
             value.topic_results = reader.array(flexible, 3, "topic_results", |reader| {
                 AddPartitionsToTxnTopicResult::decode(reader, version)
             })?;
@@ -495,8 +461,6 @@ impl AddPartitionsToTxnResult {
         let mut value = Self::default();
         if version >= 4 {
             value.transactional_id = values.string();
-        }
-        if version >= 4 {
             value.topic_results =
                 values.array(|values| AddPartitionsToTxnTopicResult::arbitrary(values, version));
         }

@@ -26,8 +26,6 @@ impl Message for ApiVersionsRequest {
         let mut value = Self::default();
         if version >= 3 {
             value.client_software_name = reader.string(flexible, "client_software_name")?;
-        }
-        if version >= 3 {
             value.client_software_version = reader.string(flexible, "client_software_version")?;
         }
         if flexible {
@@ -41,8 +39,6 @@ impl Message for ApiVersionsRequest {
         Self::check_encodable(version)?;
         if version >= 3 {
             writer.string(&self.client_software_name, flexible, "client_software_name")?;
-        }
-        if version >= 3 {
             writer.string(&self.client_software_version, flexible, "client_software_version")?;
         }
         if flexible {
@@ -162,8 +158,6 @@ impl crate::testing::Arbitrary for ApiVersionsRequest {
         let mut value = Self::default();
         if version >= 3 {
             value.client_software_name = values.string();
-        }
-        if version >= 3 {
             value.client_software_version = values.string();
         }
         value
@@ -220,15 +214,9 @@ impl crate::testing::Arbitrary for ApiVersionsResponse {
         if version >= 3 {
             value.supported_features =
                 values.array(|values| SupportedFeatureKey::arbitrary(values, version));
-        }
-        if version >= 3 {
             value.finalized_features_epoch = values.i64();
-        }
-        if version >= 3 {
             value.finalized_features =
                 values.array(|values| FinalizedFeatureKey::arbitrary(values, version));
-        }
-        if version >= 3 {
             value.zk_migration_ready = values.bool();
         }
         value
@@ -299,11 +287,7 @@ impl SupportedFeatureKey {
         let mut value = Self::default();
         if version >= 3 {
             value.name = reader.string(flexible, "name")?;
-        }
-        if version >= 3 {
             value.min_version = reader.i16()?;
-        }
-        if version >= 3 {
             value.max_version = reader.i16()?;
         }
         if flexible {
@@ -354,11 +338,7 @@ impl SupportedFeatureKey {
         let mut value = Self::default();
         if version >= 3 {
             value.name = values.string();
-        }
-        if version >= 3 {
             value.min_version = values.i16();
-        }
-        if version >= 3 {
             value.max_version = values.i16();
         }
         value
@@ -382,11 +362,7 @@ impl FinalizedFeatureKey {
         let mut value = Self::default();
         if version >= 3 {
             value.name = reader.string(flexible, "name")?;
-        }
-        if version >= 3 {
             value.max_version_level = reader.i16()?;
-        }
-        if version >= 3 {
             value.min_version_level = reader.i16()?;
         }
         if flexible {
@@ -437,11 +413,7 @@ impl FinalizedFeatureKey {
         let mut value = Self::default();
         if version >= 3 {
             value.name = values.string();
-        }
-        if version >= 3 {
             value.max_version_level = values.i16();
-        }
-        if version >= 3 {
             value.min_version_level = values.i16();
         }
         value

@@ -28,8 +28,6 @@ impl Message for CreateDelegationTokenRequest {
         let mut value = Self::default();
         if version >= 3 {
             value.owner_principal_type = reader.nullable_string(flexible)?;
-        }
-        if version >= 3 {
             value.owner_principal_name = reader.nullable_string(flexible)?;
         }
         value.renewers = reader
@@ -97,8 +95,6 @@ impl Message for CreateDelegationTokenResponse {
         if version >= 3 {
             value.token_requester_principal_type =
                 reader.string(flexible, "token_requester_principal_type")?;
-        }
-        if version >= 3 {
             value.token_requester_principal_name =
                 reader.string(flexible, "token_requester_principal_name")?;
         }
@@ -191,8 +187,6 @@ impl crate::testing::Arbitrary for CreateDelegationTokenRequest {
         let mut value = Self::default();
         if version >= 3 {
             value.owner_principal_type = values.maybe(|values| values.string());
-        }
-        if version >= 3 {
             value.owner_principal_name = values.maybe(|values| values.string());
         }
         value.renewers = values.array(|values| CreatableRenewers::arbitrary(values, version));
@@ -280,8 +274,6 @@ impl crate::testing::Arbitrary for CreateDelegationTokenResponse {
         value.principal_name = values.string();
         if version >= 3 {
             value.token_requester_principal_type = values.string();
-        }
-        if version >= 3 {
             value.token_requester_principal_name = values.string();
         }
         value.issue_timestamp_ms = values.i64();

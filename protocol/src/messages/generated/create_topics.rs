@@ -339,11 +339,7 @@ impl CreatableTopicResult {
         value.error_message = reader.nullable_string(flexible)?;
         if version >= 5 {
             value.num_partitions = reader.i32()?;
-        }
-        if version >= 5 {
             value.replication_factor = reader.i16()?;
-        }
-        if version >= 5 {
             value.configs = reader.nullable_array(flexible, 1, |reader| {
                 CreatableTopicConfigs::decode(reader, version)
             })?;
@@ -370,11 +366,7 @@ impl CreatableTopicResult {
         writer.nullable_string(self.error_message.as_deref(), flexible, "error_message")?;
         if version >= 5 {
             writer.i32(self.num_partitions);
-        }
-        if version >= 5 {
             writer.i16(self.replication_factor);
-        }
-        if version >= 5 {
             writer.nullable_array(
                 self.configs.as_deref(),
                 flexible,
@@ -409,14 +401,8 @@ impl CreatableTopicResult {
         value.error_message = values.maybe(|values| values.string());
         if version >= 5 {
             value.topic_config_error_code = values.i16();
-        }
-        if version >= 5 {
             value.num_partitions = values.i32();
-        }
-        if version >= 5 {
             value.replication_factor = values.i16();
-        }
-        if version >= 5 {
             value.configs = values.maybe(|values| {
                 values.array(|values| CreatableTopicConfigs::arbitrary(values, version))
             });
@@ -458,17 +444,9 @@ impl CreatableTopicConfigs {
         let mut value = Self::default();
         if version >= 5 {
             value.name = reader.string(flexible, "name")?;
-        }
-        if version >= 5 {
             value.value = reader.nullable_string(flexible)?;
-        }
-        if version >= 5 {
             value.read_only = reader.bool()?;
-        }
-        if version >= 5 {
             value.config_source = reader.i8()?;
-        }
-        if version >= 5 {
             value.is_sensitive = reader.bool()?;
         }
         if flexible {
@@ -531,17 +509,9 @@ impl CreatableTopicConfigs {
         let mut value = Self::default();
         if version >= 5 {
             value.name = values.string();
-        }
-        if version >= 5 {
             value.value = values.maybe(|values| values.string());
-        }
-        if version >= 5 {
             value.read_only = values.bool();
-        }
-        if version >= 5 {
             value.config_source = values.i8();
-        }
-        if version >= 5 {
             value.is_sensitive = values.bool();
         }
         value

@@ -144,8 +144,6 @@ impl DeleteTopicState {
         let mut value = Self::default();
         if version >= 6 {
             value.name = reader.nullable_string(flexible)?;
-        }
-        if version >= 6 {
             value.topic_id = reader.uuid()?;
         }
         if flexible {
@@ -187,8 +185,6 @@ impl DeleteTopicState {
         let mut value = Self::default();
         if version >= 6 {
             value.name = values.maybe(|values| values.string());
-        }
-        if version >= 6 {
             value.topic_id = values.uuid();
         }
         value

@@ -327,8 +327,6 @@ impl DescribeConfigsResourceResult {
         })?;
         if version >= 3 {
             value.config_type = reader.i8()?;
-        }
-        if version >= 3 {
             value.documentation = reader.nullable_string(flexible)?;
         }
         if flexible {
@@ -349,8 +347,6 @@ impl DescribeConfigsResourceResult {
         })?;
         if version >= 3 {
             writer.i8(self.config_type);
-        }
-        if version >= 3 {
             writer.nullable_string(self.documentation.as_deref(), flexible, "documentation")?;
         }
         if flexible {
@@ -372,8 +368,6 @@ impl DescribeConfigsResourceResult {
         value.synonyms = values.array(|values| DescribeConfigsSynonym::arbitrary(values, version));
         if version >= 3 {
             value.config_type = values.i8();
-        }
-        if version >= 3 {
             value.documentation = values.maybe(|values| values.string());
         }
         value

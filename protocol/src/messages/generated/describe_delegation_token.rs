@@ -206,8 +206,6 @@ impl DescribedDelegationToken {
         if version >= 3 {
             value.token_requester_principal_type =
                 reader.string(flexible, "token_requester_principal_type")?;
-        }
-        if version >= 3 {
             value.token_requester_principal_name =
                 reader.string(flexible, "token_requester_principal_name")?;
         }
@@ -278,8 +276,6 @@ impl DescribedDelegationToken {
         value.principal_name = values.string();
         if version >= 3 {
             value.token_requester_principal_type = values.string();
-        }
-        if version >= 3 {
             value.token_requester_principal_name = values.string();
         }
         value.issue_timestamp = values.i64();

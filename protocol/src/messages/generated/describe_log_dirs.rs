@@ -222,8 +222,6 @@ impl DescribeLogDirsResult {
             .array(flexible, 3, "topics", |reader| DescribeLogDirsTopic::decode(reader, version))?;
         if version >= 4 {
             value.total_bytes = reader.i64()?;
-        }
-        if version >= 4 {
             value.usable_bytes = reader.i64()?;
         }
         if version >= 5 {
@@ -243,8 +241,6 @@ impl DescribeLogDirsResult {
             .array(&self.topics, flexible, "topics", |writer, item| item.encode(writer, version))?;
         if version >= 4 {
             writer.i64(self.total_bytes);
-        }
-        if version >= 4 {
             writer.i64(self.usable_bytes);
         }
         if version >= 5 {
@@ -266,8 +262,6 @@ impl DescribeLogDirsResult {
         value.topics = values.array(|values| DescribeLogDirsTopic::arbitrary(values, version));
         if version >= 4 {
             value.total_bytes = values.i64();
-        }
-        if version >= 4 {
             value.usable_bytes = values.i64();
         }
         if version >= 5 {

@@ -356,8 +356,6 @@ impl Node {
         let mut value = Self::default();
         if version >= 2 {
             value.node_id = reader.i32()?;
-        }
-        if version >= 2 {
             value.listeners =
                 reader.array(true, 1, "listeners", |reader| Listener::decode(reader, version))?;
         }
@@ -397,8 +395,6 @@ impl Node {
         let mut value = Self::default();
         if version >= 2 {
             value.node_id = values.i32();
-        }
-        if version >= 2 {
             value.listeners = values.array(|values| Listener::arbitrary(values, version));
         }
         value
@@ -421,11 +417,7 @@ impl Listener {
         let mut value = Self::default();
         if version >= 2 {
             value.name = reader.string(true, "name")?;
-        }
-        if version >= 2 {
             value.host = reader.string(true, "host")?;
-        }
-        if version >= 2 {
             value.port = reader.u16()?;
         }
         reader.tagged_fields(|_, _| Ok(false))?;
@@ -471,11 +463,7 @@ impl Listener {
         let mut value = Self::default();
         if version >= 2 {
             value.name = values.string();
-        }
-        if version >= 2 {
             value.host = values.string();
-        }
-        if version >= 2 {
             value.port = values.u16();
         }
         value
@@ -522,8 +510,6 @@ impl ReplicaState {
         value.log_end_offset = reader.i64()?;
         if version >= 1 {
             value.last_fetch_timestamp = reader.i64()?;
-        }
-        if version >= 1 {
             value.last_caught_up_timestamp = reader.i64()?;
         }
         reader.tagged_fields(|_, _| Ok(false))?;
@@ -544,8 +530,6 @@ impl ReplicaState {
         writer.i64(self.log_end_offset);
         if version >= 1 {
             writer.i64(self.last_fetch_timestamp);
-        }
-        if version >= 1 {
             writer.i64(self.last_caught_up_timestamp);
         }
         writer.unsigned_varint(0);
@@ -564,8 +548,6 @@ impl ReplicaState {
         value.log_end_offset = values.i64();
         if version >= 1 {
             value.last_fetch_timestamp = values.i64();
-        }
-        if version >= 1 {
             value.last_caught_up_timestamp = values.i64();
         }
         value

@@ -62,8 +62,6 @@ impl Message for EndTxnResponse {
         value.error_code = reader.i16()?;
         if version >= 5 {
             value.producer_id = reader.i64()?;
-        }
-        if version >= 5 {
             value.producer_epoch = reader.i16()?;
         }
         if flexible {
@@ -79,8 +77,6 @@ impl Message for EndTxnResponse {
         writer.i16(self.error_code);
         if version >= 5 {
             writer.i64(self.producer_id);
-        }
-        if version >= 5 {
             writer.i16(self.producer_epoch);
         }
         if flexible {
@@ -143,8 +139,6 @@ impl crate::testing::Arbitrary for EndTxnResponse {
         value.error_code = values.i16();
         if version >= 5 {
             value.producer_id = values.i64();
-        }
-        if version >= 5 {
             value.producer_epoch = values.i16();
         }
         value

@@ -35,8 +35,6 @@ impl Message for FetchRequest {
         value.isolation_level = reader.i8()?;
         if version >= 7 {
             value.session_id = reader.i32()?;
-        }
-        if version >= 7 {
             value.session_epoch = reader.i32()?;
         }
         value.topics =
@@ -83,8 +81,6 @@ impl Message for FetchRequest {
         writer.i8(self.isolation_level);
         if version >= 7 {
             writer.i32(self.session_id);
-        }
-        if version >= 7 {
             writer.i32(self.session_epoch);
         }
         writer
@@ -144,8 +140,6 @@ impl Message for FetchResponse {
         value.throttle_time_ms = reader.i32()?;
         if version >= 7 {
             value.error_code = reader.i16()?;
-        }
-        if version >= 7 {
             value.session_id = reader.i32()?;
         }
         value.responses = reader.array(flexible, 3, "responses", |reader| {
@@ -286,8 +280,6 @@ impl crate::testing::Arbitrary for FetchRequest {
         value.isolation_level = values.i8();
         if version >= 7 {
             value.session_id = values.i32();
-        }
-        if version >= 7 {
             value.session_epoch = values.i32();
         }
         value.topics = values.array(|values| FetchTopic::arbitrary(values, version));
@@ -323,8 +315,6 @@ impl ReplicaState {
         let mut value = Self::default();
         if version >= 15 {
             value.replica_id = reader.i32()?;
-        }
-        if version >= 15 {
             value.replica_epoch = reader.i64()?;
         }
         if flexible {
@@ -366,8 +356,6 @@ impl ReplicaState {
         let mut value = Self::default();
         if version >= 15 {
             value.replica_id = values.i32();
-        }
-        if version >= 15 {
             value.replica_epoch = values.i64();
         }
         value
@@ -670,8 +658,6 @@ impl crate::testing::Arbitrary for FetchResponse {
         value.throttle_time_ms = values.i32();
         if version >= 7 {
             value.error_code = values.i16();
-        }
-        if version >= 7 {
             value.session_id = values.i32();
         }
         value.responses = values.array(|values| FetchableTopicResponse::arbitrary(values, version));
@@ -904,11 +890,7 @@ impl PartitionData {
         }
         if version >= 12 {
             value.diverging_epoch = EpochEndOffset::arbitrary(values, version);
-        }
-        if version >= 12 {
             value.current_leader = LeaderIdAndEpoch::arbitrary(values, version);
-        }
-        if version >= 12 {
             value.snapshot_id = SnapshotId::arbitrary(values, version);
         }
         value.aborted_transactions = values
@@ -942,8 +924,6 @@ impl EpochEndOffset {
         let mut value = Self::default();
         if version >= 12 {
             value.epoch = reader.i32()?;
-        }
-        if version >= 12 {
             value.end_offset = reader.i64()?;
         }
         if flexible {
@@ -985,8 +965,6 @@ impl EpochEndOffset {
         let mut value = Self::default();
         if version >= 12 {
             value.epoch = values.i32();
-        }
-        if version >= 12 {
             value.end_offset = values.i64();
         }
         value
@@ -1014,8 +992,6 @@ impl LeaderIdAndEpoch {
         let mut value = Self::default();
         if version >= 12 {
             value.leader_id = reader.i32()?;
-        }
-        if version >= 12 {
             value.leader_epoch = reader.i32()?;
         }
         if flexible {
@@ -1057,8 +1033,6 @@ impl LeaderIdAndEpoch {
         let mut value = Self::default();
         if version >= 12 {
             value.leader_id = values.i32();
-        }
-        if version >= 12 {
             value.leader_epoch = values.i32();
         }
         value
@@ -1174,14 +1148,8 @@ impl NodeEndpoint {
         let mut value = Self::default();
         if version >= 16 {
             value.node_id = reader.i32()?;
-        }
-        if version >= 16 {
             value.host = reader.string(flexible, "host")?;
-        }
-        if version >= 16 {
             value.port = reader.i32()?;
-        }
-        if version >= 16 {
             value.rack = reader.nullable_string(flexible)?;
         }
         if flexible {
@@ -1241,14 +1209,8 @@ impl NodeEndpoint {
         let mut value = Self::default();
         if version >= 16 {
             value.node_id = values.i32();
-        }
-        if version >= 16 {
             value.host = values.string();
-        }
-        if version >= 16 {
             value.port = values.i32();
-        }
-        if version >= 16 {
             value.rack = values.maybe(|values| values.string());
         }
         value

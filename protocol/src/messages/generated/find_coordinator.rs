@@ -104,11 +104,7 @@ impl Message for FindCoordinatorResponse {
         }
         if version <= 3 {
             value.node_id = reader.i32()?;
-        }
-        if version <= 3 {
             value.host = reader.string(flexible, "host")?;
-        }
-        if version <= 3 {
             value.port = reader.i32()?;
         }
         if version >= 4 {
@@ -262,11 +258,7 @@ impl crate::testing::Arbitrary for FindCoordinatorResponse {
         }
         if version <= 3 {
             value.node_id = values.i32();
-        }
-        if version <= 3 {
             value.host = values.string();
-        }
-        if version <= 3 {
             value.port = values.i32();
         }
         if version >= 4 {
@@ -312,20 +304,10 @@ impl Coordinator {
         let mut value = Self::default();
         if version >= 4 {
             value.key = reader.string(flexible, "key")?;
-        }
-        if version >= 4 {
             value.node_id = reader.i32()?;
-        }
-        if version >= 4 {
             value.host = reader.string(flexible, "host")?;
-        }
-        if version >= 4 {
             value.port = reader.i32()?;
-        }
-        if version >= 4 {
             value.error_code = reader.i16()?;
-        }
-        if version >= 4 {
             value.error_message = reader.nullable_string(flexible)?;
         }
         if flexible {
@@ -397,20 +379,10 @@ impl Coordinator {
         let mut value = Self::default();
         if version >= 4 {
             value.key = values.string();
-        }
-        if version >= 4 {
             value.node_id = values.i32();
-        }
-        if version >= 4 {
             value.host = values.string();
-        }
-        if version >= 4 {
             value.port = values.i32();
-        }
-        if version >= 4 {
             value.error_code = values.i16();
-        }
-        if version >= 4 {
             value.error_message = values.maybe(|values| values.string());
         }
         value

@@ -28,14 +28,10 @@ impl Message for InitProducerIdRequest {
         value.transaction_timeout_ms = reader.i32()?;
         if version >= 3 {
             value.producer_id = reader.i64()?;
-        }
-        if version >= 3 {
             value.producer_epoch = reader.i16()?;
         }
         if version >= 6 {
             value.enable2_pc = reader.bool()?;
-        }
-        if version >= 6 {
             value.keep_prepared_txn = reader.bool()?;
         }
         if flexible {
@@ -108,8 +104,6 @@ impl Message for InitProducerIdResponse {
         value.producer_epoch = reader.i16()?;
         if version >= 6 {
             value.ongoing_txn_producer_id = reader.i64()?;
-        }
-        if version >= 6 {
             value.ongoing_txn_producer_epoch = reader.i16()?;
         }
         if flexible {
@@ -193,14 +187,10 @@ impl crate::testing::Arbitrary for InitProducerIdRequest {
         value.transaction_timeout_ms = values.i32();
         if version >= 3 {
             value.producer_id = values.i64();
-        }
-        if version >= 3 {
             value.producer_epoch = values.i16();
         }
         if version >= 6 {
             value.enable2_pc = values.bool();
-        }
-        if version >= 6 {
             value.keep_prepared_txn = values.bool();
         }
         value
@@ -250,8 +240,6 @@ impl crate::testing::Arbitrary for InitProducerIdResponse {
         value.producer_epoch = values.i16();
         if version >= 6 {
             value.ongoing_txn_producer_id = values.i64();
-        }
-        if version >= 6 {
             value.ongoing_txn_producer_epoch = values.i16();
         }
         value

@@ -161,8 +161,6 @@ impl MemberIdentity {
         let mut value = Self::default();
         if version >= 3 {
             value.member_id = reader.string(flexible, "member_id")?;
-        }
-        if version >= 3 {
             value.group_instance_id = reader.nullable_string(flexible)?;
         }
         if version >= 5 {
@@ -214,8 +212,6 @@ impl MemberIdentity {
         let mut value = Self::default();
         if version >= 3 {
             value.member_id = values.string();
-        }
-        if version >= 3 {
             value.group_instance_id = values.maybe(|values| values.string());
         }
         if version >= 5 {
@@ -275,11 +271,7 @@ impl MemberResponse {
         let mut value = Self::default();
         if version >= 3 {
             value.member_id = reader.string(flexible, "member_id")?;
-        }
-        if version >= 3 {
             value.group_instance_id = reader.nullable_string(flexible)?;
-        }
-        if version >= 3 {
             value.error_code = reader.i16()?;
         }
         if flexible {
@@ -334,11 +326,7 @@ impl MemberResponse {
         let mut value = Self::default();
         if version >= 3 {
             value.member_id = values.string();
-        }
-        if version >= 3 {
             value.group_instance_id = values.maybe(|values| values.string());
-        }
-        if version >= 3 {
             value.error_code = values.i16();
         }
         value

@@ -28,8 +28,6 @@ impl Message for OffsetFetchRequest {
         let mut value = Self::default();
         if version <= 7 {
             value.group_id = reader.string(flexible, "group_id")?;
-        }
-        if version <= 7 {
             value.topics = reader.nullable_array(flexible, 1, |reader| {
                 OffsetFetchRequestTopic::decode(reader, version)
             })?;
@@ -206,8 +204,6 @@ impl crate::testing::Arbitrary for OffsetFetchRequest {
         let mut value = Self::default();
         if version <= 7 {
             value.group_id = values.string();
-        }
-        if version <= 7 {
             value.topics = if (2..=7).contains(&version) {
                 values.maybe(|values| {
                     values.array(|values| OffsetFetchRequestTopic::arbitrary(values, version))
@@ -242,8 +238,6 @@ impl OffsetFetchRequestTopic {
         let mut value = Self::default();
         if version <= 7 {
             value.name = reader.string(flexible, "name")?;
-        }
-        if version <= 7 {
             value.partition_indexes =
                 reader.array(flexible, 4, "partition_indexes", Reader::i32)?;
         }
@@ -294,8 +288,6 @@ impl OffsetFetchRequestTopic {
         let mut value = Self::default();
         if version <= 7 {
             value.name = values.string();
-        }
-        if version <= 7 {
             value.partition_indexes = values.array(|values| values.i32());
         }
         value
@@ -336,8 +328,6 @@ impl OffsetFetchRequestGroup {
         }
         if version >= 9 {
             value.member_id = reader.nullable_string(flexible)?;
-        }
-        if version >= 9 {
             value.member_epoch = reader.i32()?;
         }
         if version >= 8 {
@@ -364,8 +354,6 @@ impl OffsetFetchRequestGroup {
         }
         if version >= 9 {
             writer.nullable_string(self.member_id.as_deref(), flexible, "member_id")?;
-        }
-        if version >= 9 {
             writer.i32(self.member_epoch);
         }
         if version >= 8 {
@@ -395,8 +383,6 @@ impl OffsetFetchRequestGroup {
         }
         if version >= 9 {
             value.member_id = values.maybe(|values| values.string());
-        }
-        if version >= 9 {
             value.member_epoch = values.i32();
         }
         if version >= 8 {
@@ -539,8 +525,6 @@ impl OffsetFetchResponseTopic {
         let mut value = Self::default();
         if version <= 7 {
             value.name = reader.string(flexible, "name")?;
-        }
-        if version <= 7 {
             value.partitions = reader.array(flexible, 1, "partitions", |reader| {
                 OffsetFetchResponsePartition::decode(reader, version)
             })?;
@@ -586,8 +570,6 @@ impl OffsetFetchResponseTopic {
         let mut value = Self::default();
         if version <= 7 {
             value.name = values.string();
-        }
-        if version <= 7 {
             value.partitions =
                 values.array(|values| OffsetFetchResponsePartition::arbitrary(values, version));
         }
@@ -628,8 +610,6 @@ impl OffsetFetchResponsePartition {
         let mut value = Self::default();
         if version <= 7 {
             value.partition_index = reader.i32()?;
-        }
-        if version <= 7 {
             value.committed_offset = reader.i64()?;
         }
         if (5..=7).contains(&version) {
@@ -637,8 +617,6 @@ impl OffsetFetchResponsePartition {
         }
         if version <= 7 {
             value.metadata = reader.nullable_string(flexible)?;
-        }
-        if version <= 7 {
             value.error_code = reader.i16()?;
         }
         if flexible {
@@ -701,8 +679,6 @@ impl OffsetFetchResponsePartition {
         let mut value = Self::default();
         if version <= 7 {
             value.partition_index = values.i32();
-        }
-        if version <= 7 {
             value.committed_offset = values.i64();
         }
         if (5..=7).contains(&version) {
@@ -710,8 +686,6 @@ impl OffsetFetchResponsePartition {
         }
         if version <= 7 {
             value.metadata = values.maybe(|values| values.string());
-        }
-        if version <= 7 {
             value.error_code = values.i16();
         }
         value
@@ -735,13 +709,9 @@ impl OffsetFetchResponseGroup {
         let mut value = Self::default();
         if version >= 8 {
             value.group_id = reader.string(flexible, "group_id")?;
-        }
-        if version >= 8 {
             value.topics = reader.array(flexible, 1, "topics", |reader| {
                 OffsetFetchResponseTopics::decode(reader, version)
             })?;
-        }
-        if version >= 8 {
             value.error_code = reader.i16()?;
         }
         if flexible {
@@ -794,12 +764,8 @@ impl OffsetFetchResponseGroup {
         let mut value = Self::default();
         if version >= 8 {
             value.group_id = values.string();
-        }
-        if version >= 8 {
             value.topics =
                 values.array(|values| OffsetFetchResponseTopics::arbitrary(values, version));
-        }
-        if version >= 8 {
             value.error_code = values.i16();
         }
         value
@@ -915,17 +881,9 @@ impl OffsetFetchResponsePartitions {
         let mut value = Self::default();
         if version >= 8 {
             value.partition_index = reader.i32()?;
-        }
-        if version >= 8 {
             value.committed_offset = reader.i64()?;
-        }
-        if version >= 8 {
             value.committed_leader_epoch = reader.i32()?;
-        }
-        if version >= 8 {
             value.metadata = reader.nullable_string(flexible)?;
-        }
-        if version >= 8 {
             value.error_code = reader.i16()?;
         }
         if flexible {
@@ -988,17 +946,9 @@ impl OffsetFetchResponsePartitions {
         let mut value = Self::default();
         if version >= 8 {
             value.partition_index = values.i32();
-        }
-        if version >= 8 {
             value.committed_offset = values.i64();
-        }
-        if version >= 8 {
             value.committed_leader_epoch = values.i32();
-        }
-        if version >= 8 {
             value.metadata = values.maybe(|values| values.string());
-        }
-        if version >= 8 {
             value.error_code = values.i16();
         }
         value

@@ -398,8 +398,6 @@ impl PartitionProduceResponse {
             value.record_errors = reader.array(flexible, 1, "record_errors", |reader| {
                 BatchIndexAndErrorMessage::decode(reader, version)
             })?;
-        }
-        if version >= 8 {
             value.error_message = reader.nullable_string(flexible)?;
         }
         if flexible {
@@ -429,8 +427,6 @@ impl PartitionProduceResponse {
             writer.array(&self.record_errors, flexible, "record_errors", |writer, item| {
                 item.encode(writer, version)
             })?;
-        }
-        if version >= 8 {
             writer.nullable_string(self.error_message.as_deref(), flexible, "error_message")?;
         }
         if version < 10 && self.current_leader != LeaderIdAndEpoch::default() {
@@ -467,8 +463,6 @@ impl PartitionProduceResponse {
         if version >= 8 {
             value.record_errors =
                 values.array(|values| BatchIndexAndErrorMessage::arbitrary(values, version));
-        }
-        if version >= 8 {
             value.error_message = values.maybe(|values| values.string());
         }
         if version >= 10 {
@@ -493,8 +487,6 @@ impl BatchIndexAndErrorMessage {
         let mut value = Self::default();
         if version >= 8 {
             value.batch_index = reader.i32()?;
-        }
-        if version >= 8 {
             value.batch_index_error_message = reader.nullable_string(flexible)?;
         }
         if flexible {
@@ -540,8 +532,6 @@ impl BatchIndexAndErrorMessage {
         let mut value = Self::default();
         if version >= 8 {
             value.batch_index = values.i32();
-        }
-        if version >= 8 {
             value.batch_index_error_message = values.maybe(|values| values.string());
         }
         value
@@ -569,8 +559,6 @@ impl LeaderIdAndEpoch {
         let mut value = Self::default();
         if version >= 10 {
             value.leader_id = reader.i32()?;
-        }
-        if version >= 10 {
             value.leader_epoch = reader.i32()?;
         }
         if flexible {
@@ -612,8 +600,6 @@ impl LeaderIdAndEpoch {
         let mut value = Self::default();
         if version >= 10 {
             value.leader_id = values.i32();
-        }
-        if version >= 10 {
             value.leader_epoch = values.i32();
         }
         value
@@ -639,14 +625,8 @@ impl NodeEndpoint {
         let mut value = Self::default();
         if version >= 10 {
             value.node_id = reader.i32()?;
-        }
-        if version >= 10 {
             value.host = reader.string(flexible, "host")?;
-        }
-        if version >= 10 {
             value.port = reader.i32()?;
-        }
-        if version >= 10 {
             value.rack = reader.nullable_string(flexible)?;
         }
         if flexible {
@@ -706,14 +686,8 @@ impl NodeEndpoint {
         let mut value = Self::default();
         if version >= 10 {
             value.node_id = values.i32();
-        }
-        if version >= 10 {
             value.host = values.string();
-        }
-        if version >= 10 {
             value.port = values.i32();
-        }
-        if version >= 10 {
             value.rack = values.maybe(|values| values.string());
         }
         value

@@ -35,8 +35,6 @@ impl Message for ShareFetchRequest {
         value.batch_size = reader.i32()?;
         if version >= 2 {
             value.share_acquire_mode = reader.i8()?;
-        }
-        if version >= 2 {
             value.is_renew_ack = reader.bool()?;
         }
         value.topics =
@@ -186,8 +184,6 @@ impl crate::testing::Arbitrary for ShareFetchRequest {
         value.batch_size = values.i32();
         if version >= 2 {
             value.share_acquire_mode = values.i8();
-        }
-        if version >= 2 {
             value.is_renew_ack = values.bool();
         }
         value.topics = values.array(|values| FetchTopic::arbitrary(values, version));

@@ -34,8 +34,6 @@ impl Message for SyncGroupRequest {
         }
         if version >= 5 {
             value.protocol_type = reader.nullable_string(flexible)?;
-        }
-        if version >= 5 {
             value.protocol_name = reader.nullable_string(flexible)?;
         }
         value.assignments = reader.array(flexible, 3, "assignments", |reader| {
@@ -68,8 +66,6 @@ impl Message for SyncGroupRequest {
         }
         if version >= 5 {
             writer.nullable_string(self.protocol_type.as_deref(), flexible, "protocol_type")?;
-        }
-        if version >= 5 {
             writer.nullable_string(self.protocol_name.as_deref(), flexible, "protocol_name")?;
         }
         writer.array(&self.assignments, flexible, "assignments", |writer, item| {
@@ -98,8 +94,6 @@ impl Message for SyncGroupResponse {
         value.error_code = reader.i16()?;
         if version >= 5 {
             value.protocol_type = reader.nullable_string(flexible)?;
-        }
-        if version >= 5 {
             value.protocol_name = reader.nullable_string(flexible)?;
         }
         value.assignment = reader.bytes(flexible, "assignment")?;
@@ -118,8 +112,6 @@ impl Message for SyncGroupResponse {
         writer.i16(self.error_code);
         if version >= 5 {
             writer.nullable_string(self.protocol_type.as_deref(), flexible, "protocol_type")?;
-        }
-        if version >= 5 {
             writer.nullable_string(self.protocol_name.as_deref(), flexible, "protocol_name")?;
         }
         writer.bytes(&self.assignment, flexible, "assignment")?;
@@ -161,8 +153,6 @@ impl crate::testing::Arbitrary for SyncGroupRequest {
         }
         if version >= 5 {
             value.protocol_type = values.maybe(|values| values.string());
-        }
-        if version >= 5 {
             value.protocol_name = values.maybe(|values| values.string());
         }
         value.assignments =
@@ -239,8 +229,6 @@ impl crate::testing::Arbitrary for SyncGroupResponse {
         value.error_code = values.i16();
         if version >= 5 {
             value.protocol_type = values.maybe(|values| values.string());
-        }
-        if version >= 5 {
             value.protocol_name = values.maybe(|values| values.string());
         }
         value.assignment = values.bytes();

@@ -30,11 +30,7 @@ impl Message for TxnOffsetCommitRequest {
         value.producer_epoch = reader.i16()?;
         if version >= 3 {
             value.generation_id = reader.i32()?;
-        }
-        if version >= 3 {
             value.member_id = reader.string(flexible, "member_id")?;
-        }
-        if version >= 3 {
             value.group_instance_id = reader.nullable_string(flexible)?;
         }
         value.topics = reader.array(flexible, 3, "topics", |reader| {
@@ -172,11 +168,7 @@ impl crate::testing::Arbitrary for TxnOffsetCommitRequest {
         value.producer_epoch = values.i16();
         if version >= 3 {
             value.generation_id = values.i32();
-        }
-        if version >= 3 {
             value.member_id = values.string();
-        }
-        if version >= 3 {
             value.group_instance_id = values.maybe(|values| values.string());
         }
         value.topics =

@@ -69,6 +69,7 @@ pub(super) const TIMESTAMP_TYPE_FLAG: i16 = 0x08;
 pub(super) const TRANSACTIONAL_FLAG: i16 = 0x10;
 pub(super) const CONTROL_FLAG: i16 = 0x20;
 pub(super) const DELETE_HORIZON_FLAG: i16 = 0x40;
+pub(super) const KNOWN_ATTRIBUTES: i16 = 0x7f;
 
 /// What the timestamps of a batch mean (KIP-32).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,8 +6,8 @@
 use super::{
     batch::{
         ATTRIBUTES_POSITION, BASE_OFFSET_POSITION, BATCH_OVERHEAD, BatchRef, CRC_POSITION,
-        MAX_TIMESTAMP_POSITION, PARTITION_LEADER_EPOCH_POSITION, TIMESTAMP_TYPE_FLAG,
-        TimestampType, compute_crc,
+        KNOWN_ATTRIBUTES, MAX_TIMESTAMP_POSITION, PARTITION_LEADER_EPOCH_POSITION,
+        TIMESTAMP_TYPE_FLAG, TimestampType, compute_crc,
     },
     error::RecordError,
 };
@@ -64,9 +64,11 @@ pub fn set_max_timestamp(
     if header.timestamp_type() == timestamp_type && header.max_timestamp == max_timestamp_ms {
         return Ok(());
     }
+    // Kafka rebuilds the attributes from the flags it knows.
+    let known = header.attributes & KNOWN_ATTRIBUTES;
     let attributes = match timestamp_type {
-        TimestampType::CreateTime => header.attributes & !TIMESTAMP_TYPE_FLAG,
-        TimestampType::LogAppendTime => header.attributes | TIMESTAMP_TYPE_FLAG,
+        TimestampType::CreateTime => known & !TIMESTAMP_TYPE_FLAG,
+        TimestampType::LogAppendTime => known | TIMESTAMP_TYPE_FLAG,
     };
     let raw = header_mut(batch)?;
     put(raw, ATTRIBUTES_POSITION, attributes.to_be_bytes());

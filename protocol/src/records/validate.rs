@@ -79,7 +79,7 @@ pub struct ValidatedRecords {
     pub max_timestamp: i64,
     /// Offset of the first record with that timestamp, minus the base offset.
     pub offset_delta_of_max_timestamp: i32,
-    /// Whether the records were encoded anew (other codec, or offset deltas with gaps).
+    /// Whether the records were encoded anew, because the topic wants another codec.
     pub rewritten: bool,
     /// Bytes of the records before compression.
     pub uncompressed_bytes: u64,
@@ -131,9 +131,7 @@ pub fn validate_produce(
             codec => walk_compressed(codec, batch.body(), limit, &mut check)?,
         };
         check.finish()?;
-        if check.offsets_dense {
-            return Ok(check.into_validated(bytes, uncompressed_bytes));
-        }
+        return Ok(check.into_validated(bytes, uncompressed_bytes));
     }
     rewrite(&batch, target, limit, policy, now_ms)
 }
@@ -308,7 +306,7 @@ fn walk_compressed(
     Ok(walker.consumed())
 }
 
-/// Encodes the records anew, in the target's form and with dense offset deltas.
+/// Encodes the records anew, in the target's form.
 fn rewrite(
     batch: &BatchRef<'_>,
     target: Compression,
@@ -324,21 +322,15 @@ fn rewrite(
     let mut builder = BatchBuilder::new(target)
         .producer(header.producer_id, header.producer_epoch, header.base_sequence)
         .transactional(header.is_transactional())
-        .control(header.is_control())
-        .base_timestamp(header.base_timestamp);
+        .control(header.is_control());
     if policy.timestamp_type == TimestampType::LogAppendTime {
         builder = builder.log_append_time(now_ms);
     }
     for record in &plain {
         let record = record?;
         let timestamp = header.record_timestamp(record.timestamp_delta);
-        builder.append_with(
-            builder.records_count(),
-            timestamp,
-            record.key,
-            record.value,
-            record.headers,
-        )?;
+        let (key, value, headers) = (record.key, record.value, record.headers);
+        builder.append_with(record.offset_delta, timestamp, key, value, headers)?;
     }
     let bytes = builder.build()?;
     check_size(bytes.len(), policy)?;

@@ -151,6 +151,15 @@ fn append_time_patch_touches_one_batch_and_keeps_the_base_timestamp() {
 }
 
 #[test]
+fn a_timestamp_patch_clears_unknown_attributes_as_kafka_does() {
+    let mut bytes = batch_of(1).build().unwrap().to_vec();
+    bytes[ATTRIBUTES_POSITION] = 0x80;
+    bytes[ATTRIBUTES_POSITION + 1] = 0x90;
+    set_log_append_time(&mut bytes, 5_000).unwrap();
+    assert_eq!(BatchHeader::parse(&bytes).unwrap().attributes, 0x18);
+}
+
+#[test]
 fn patches_refuse_what_is_no_batch() {
     assert!(set_base_offset(&mut [0; 60], 1).is_err());
     assert!(set_partition_leader_epoch(&mut [], 1).is_err());

@@ -1,7 +1,7 @@
 //! The rules that hold for each record of a produced batch.
 //!
 //! One [`RecordCheck`] sees every record of a batch in order, from whichever walk, and keeps what the
-//! walk teaches: the largest timestamp, whether offsets are dense, and which records are at fault.
+//! walk teaches: the largest timestamp and which records are at fault.
 
 use bytes::Bytes;
 
@@ -20,7 +20,6 @@ pub(super) struct RecordCheck<'p> {
     policy: &'p ProducePolicy,
     now_ms: i64,
     next_index: i32,
-    pub(super) offsets_dense: bool,
     max_timestamp: i64,
     max_timestamp_index: i32,
     violations: Vec<RecordViolation>,
@@ -35,7 +34,6 @@ impl<'p> RecordCheck<'p> {
             policy,
             now_ms,
             next_index: 0,
-            offsets_dense: true,
             max_timestamp: NO_TIMESTAMP,
             max_timestamp_index: 0,
             violations: Vec::new(),
@@ -48,7 +46,6 @@ impl<'p> RecordCheck<'p> {
     pub(super) fn observe(&mut self, offset_delta: i32, timestamp_delta: i64, has_key: bool) {
         let index = self.next_index;
         self.next_index += 1;
-        self.offsets_dense &= offset_delta == index;
         let timestamp = self.header.record_timestamp(timestamp_delta);
         if self.policy.compacted && !has_key {
             self.violation(index, "Compacted topic cannot accept message without key".to_owned());
@@ -62,20 +59,23 @@ impl<'p> RecordCheck<'p> {
             );
         } else if !self.timestamp_in_window(timestamp) {
             self.invalid_timestamp(index, offset_delta, timestamp);
+        } else if offset_delta != index {
+            self.offset_gap(index, offset_delta);
         } else if timestamp > self.max_timestamp {
             self.max_timestamp = timestamp;
             self.max_timestamp_index = index;
         }
     }
 
+    /// Wraps around as Kafka does, so that times which no clock ever showed are out of the window.
     #[inline]
     fn timestamp_in_window(&self, timestamp: i64) -> bool {
         if self.policy.timestamp_type == TimestampType::LogAppendTime || timestamp == NO_TIMESTAMP {
             return true;
         }
-        let age = self.now_ms.saturating_sub(timestamp);
+        let age = self.now_ms.wrapping_sub(timestamp);
         age <= self.policy.timestamp_before_max_ms
-            && age.saturating_neg() <= self.policy.timestamp_after_max_ms
+            && age.wrapping_neg() <= self.policy.timestamp_after_max_ms
     }
 
     #[cold]
@@ -89,6 +89,14 @@ impl<'p> RecordCheck<'p> {
                 "Timestamp {timestamp} of message with offset {offset_delta} is out of range. The \
                  timestamp should be within [{earliest}, {latest}]"
             ),
+        );
+    }
+
+    #[cold]
+    fn offset_gap(&mut self, index: i32, offset_delta: i32) {
+        self.violation(
+            index,
+            format!("Offset delta of the record should be {index}, but it is {offset_delta}"),
         );
     }
 

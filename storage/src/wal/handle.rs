@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::{
     AdmitPermit, TailGauge, WalAppend, WalError, WalPosition,
     files::Files,
+    plan,
     queue::{Command, Queue},
 };
 
@@ -32,12 +33,13 @@ impl WalHandle {
     /// lock, so that the order in the log is the order of the offsets.
     ///
     /// # Errors
-    /// `RollingBack`, `NoSpace`, `Full`, `TooLarge`, `Closed`: nothing was enqueued.
+    /// `RollingBack`, `NoSpace`, `Full`, `TooLarge`, `Malformed`, `Closed`: nothing was enqueued.
     pub fn enqueue(&self, append: WalAppend) -> Result<u64, WalError> {
         let bytes = append.records.len();
         if bytes > self.shared.append_bytes_max {
             return Err(WalError::TooLarge { bytes });
         }
+        plan::check(&append)?;
         self.shared.queue.push(append)
     }
 
@@ -74,18 +76,19 @@ impl WalHandle {
         self.shared.files.bytes()
     }
 
-    /// Seals the current file after what is queued now; does nothing where it holds no block.
+    /// Seals the current file after what is queued now; does nothing where it holds no block. While
+    /// the log is at its limit there is no current file, and what waits for one is not waited for.
     ///
     /// # Errors
     /// `Closed`.
     pub async fn seal(&self) -> Result<(), WalError> {
         let (done, sealed) = oneshot::channel();
-        self.shared.queue.command(Command::Seal(done))?;
+        self.shared.queue.command(Command::Seal(Some(done)))?;
         sealed.await.map_err(|_| WalError::Closed)
     }
 
-    /// Writes and syncs what is queued, seals the file and ends the writer. Enqueues fail from the
-    /// end of it on.
+    /// Refuses further enqueues, writes and syncs what is queued, seals the file and ends the
+    /// writer.
     ///
     /// # Errors
     /// `Closed` where the log had ended before.

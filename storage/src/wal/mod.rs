@@ -15,11 +15,22 @@
 
 pub mod block;
 mod completion;
+mod current;
+pub mod durable;
 mod files;
 pub mod fs;
 mod gauge;
 mod handle;
+pub mod head;
+mod os_fs;
+mod plan;
+mod prepare;
 mod queue;
+mod recovery;
+pub mod scan;
+pub mod sim_fs;
+mod start;
+mod writer;
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -32,7 +43,12 @@ pub use self::{
     fs::{FileName, WalFile, WalFs, WalRead},
     gauge::{TailCharge, TailGauge},
     handle::WalHandle,
+    os_fs::OsWalFs,
     queue::AdmitPermit,
+    recovery::{Recovered, RecoveredFile, recover},
+    scan::{BlockScanner, BlockSource, ScanError, ScannedBlock},
+    sim_fs::SimWalFs,
+    start::{WalDeps, start},
 };
 
 /// Whole, validated batches on their way into the log.
@@ -117,6 +133,10 @@ impl WalFileRef {
     #[must_use]
     pub fn new(id: u64, nonce: u64, reader: Arc<dyn WalRead>) -> Self {
         Self { id, nonce, reader }
+    }
+
+    pub(crate) fn reader(&self) -> Arc<dyn WalRead> {
+        Arc::clone(&self.reader)
     }
 
     /// The file's name in the WAL directory (while it is there).

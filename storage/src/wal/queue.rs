@@ -30,7 +30,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Command {
     /// Seal the current file once what is queued now is synced.
-    Seal(oneshot::Sender<()>),
+    Seal(Option<oneshot::Sender<()>>),
     /// Write what is queued, seal, end.
     Shutdown(oneshot::Sender<()>),
 }
@@ -39,7 +39,10 @@ pub(super) enum Command {
 struct State {
     phase: Phase,
     appends: VecDeque<WalAppend>,
-    commands: VecDeque<Command>,
+    /// Each with the number of the append before which it is done.
+    commands: VecDeque<(u64, Command)>,
+    /// A shutdown was asked for: what is queued is still written, nothing more is taken.
+    closing: bool,
     /// Bytes of appends queued or in the block being written.
     queued_bytes: usize,
     /// Bytes that callers were admitted for and have not given back.
@@ -56,6 +59,8 @@ pub(super) struct Queue {
     work: Notify,
     /// Wakes those who wait to be admitted.
     room: Notify,
+    /// Tells a writer that waits for something else that a shutdown was asked for.
+    closing: Notify,
 }
 
 /// What the writer took from the queue.
@@ -71,11 +76,12 @@ impl Queue {
             phase: Phase::Running,
             appends: VecDeque::new(),
             commands: VecDeque::new(),
+            closing: false,
             queued_bytes: 0,
             admitted_bytes: 0,
             next_append: 0,
         };
-        Self { state: Mutex::new(state), bytes_max, work: Notify::new(), room: Notify::new() }
+        Self { state: Mutex::new(state), bytes_max, work: Notify::new(), room: Notify::new(), closing: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -87,6 +93,7 @@ impl Queue {
     pub(super) fn push(&self, append: WalAppend) -> Result<u64, WalError> {
         let mut state = self.lock();
         match state.phase {
+            _ if state.closing => return Err(WalError::Closed),
             Phase::Running => {}
             Phase::RollingBack => return Err(WalError::RollingBack),
             Phase::NoSpace => return Err(WalError::NoSpace),
@@ -120,7 +127,7 @@ impl Queue {
 
     fn try_admit(self: &Arc<Self>, bytes: usize) -> Result<Option<AdmitPermit>, WalError> {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Closed) {
+        if state.closing {
             return Err(WalError::Closed);
         }
         let used = state.queued_bytes + state.admitted_bytes;
@@ -134,19 +141,31 @@ impl Queue {
     /// Asks the writer for something; it is done after all that is queued now.
     pub(super) fn command(&self, command: Command) -> Result<(), WalError> {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Closed) {
+        if state.closing {
             return Err(WalError::Closed);
         }
-        state.commands.push_back(command);
+        let shutdown = matches!(command, Command::Shutdown(_));
+        let after = state.next_append;
+        state.closing = shutdown;
+        state.commands.push_back((after, command));
         drop(state);
         self.work.notify_one();
+        if shutdown {
+            self.closing.notify_waiters();
+            self.room.notify_waiters();
+        }
         Ok(())
     }
 
-    /// The appends of the next block: up to `block_bytes`, or one larger one. A command is given
-    /// only when nothing is queued before it.
+    /// The next command whose turn it is, or else the appends of the next block: up to
+    /// `block_bytes`, or one larger one.
     pub(super) fn drain(&self, block_bytes: usize) -> Drained {
         let mut state = self.lock();
+        let first_append = state.next_append - state.appends.len() as u64;
+        if state.commands.front().is_some_and(|(after, _)| *after <= first_append) {
+            let command = state.commands.pop_front().map(|(_, command)| command);
+            return Drained { appends: Vec::new(), command };
+        }
         let mut drained = Drained::default();
         let mut bytes = 0;
         while let Some(next) = state.appends.front() {
@@ -155,9 +174,6 @@ impl Queue {
             }
             bytes += next.records.len();
             drained.appends.extend(state.appends.pop_front());
-        }
-        if drained.appends.is_empty() {
-            drained.command = state.commands.pop_front();
         }
         drained
     }
@@ -184,15 +200,45 @@ impl Queue {
         }
     }
 
-    /// Ends everything: waiters are woken to an error, commands are dropped.
+    /// Ends everything: nothing is taken any more, waiters are woken to an error, commands are
+    /// dropped, and what was still queued is given back.
     pub(super) fn close(&self) -> Vec<WalAppend> {
         let mut state = self.lock();
         state.phase = Phase::Closed;
+        state.closing = true;
         state.commands.clear();
         let left = state.appends.drain(..).collect();
         drop(state);
         self.room.notify_waiters();
+        self.closing.notify_waiters();
         left
+    }
+
+    /// Answers the seals that were asked for, while there is no file to seal.
+    pub(super) fn answer_seals(&self) {
+        self.lock().commands.retain_mut(|(_, command)| match command {
+            Command::Seal(done) => {
+                if let Some(done) = done.take() {
+                    // Whoever asked may have given up.
+                    let _ = done.send(());
+                }
+                false
+            }
+            Command::Shutdown(_) => true,
+        });
+    }
+
+    /// Completes when a shutdown was asked for.
+    pub(super) async fn closing(&self) {
+        loop {
+            let closing = self.closing.notified();
+            tokio::pin!(closing);
+            closing.as_mut().enable();
+            if self.lock().closing {
+                return;
+            }
+            closing.await;
+        }
     }
 
     /// Completes when there may be work.

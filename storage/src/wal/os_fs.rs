@@ -1,0 +1,197 @@
+//! The WAL's files on the operating system. Every call blocks: the writer and the preparer have
+//! threads of their own, readers go through `Spawner::blocking` where it matters.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rustix::{fs::FallocateFlags, io::Errno};
+
+use super::{
+    durable,
+    fs::{FileName, WalFile, WalFs, WalRead},
+};
+
+/// Zeroes are written in pieces of this many bytes.
+const ZERO_BYTES: usize = 1 << 20;
+/// Zeroes are synced each time so many bytes are dirty, so that the writer's own sync never waits
+/// behind a whole file of them.
+const ZERO_SYNC_BYTES: u64 = 4 << 20;
+/// Buffers in one `pwritev`; Linux takes at most 1,024.
+const PARTS_MAX: usize = 1024;
+
+/// A directory of the file system.
+#[derive(Debug, Clone)]
+pub struct OsWalFs {
+    dir: PathBuf,
+}
+
+impl OsWalFs {
+    /// The WAL directory `dir`, created if it is not there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(dir: impl Into<PathBuf>) -> io::Result<Self> {
+        let dir = dir.into();
+        durable::create_dir_all(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn prepare(&self, name: &str, len: u64, head: &[u8]) -> io::Result<File> {
+        let temporary = self.dir.join(FileName::temporary(name));
+        let path = self.dir.join(name);
+        if path.exists() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, name.to_owned()));
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&temporary)?;
+        let prepared = fill(&file, len, head).and_then(|()| durable::rename(&temporary, &path));
+        if prepared.is_err() {
+            // Either name may be there; the error that matters is the first one, and recovery
+            // removes what stays.
+            let _ = fs::remove_file(&temporary);
+            let _ = fs::remove_file(&path);
+        }
+        prepared.map(|()| file)
+    }
+}
+
+/// Allocates, zeroes and syncs.
+fn fill(file: &File, len: u64, head: &[u8]) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        // Zeroes are written anyway; allocation up front only makes a full disk show at once.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    file.write_all_at(head, 0)?;
+    let zeroes = vec![0; ZERO_BYTES];
+    let (mut at, mut dirty) = (head.len() as u64, 0);
+    while at < len {
+        let part = (len - at).min(ZERO_BYTES as u64);
+        file.write_all_at(&zeroes[..part as usize], at)?;
+        at += part;
+        dirty += part;
+        if dirty >= ZERO_SYNC_BYTES {
+            file.sync_data()?;
+            dirty = 0;
+        }
+    }
+    file.sync_all()
+}
+
+#[async_trait]
+impl WalFs for OsWalFs {
+    async fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    async fn create(&self, name: &str, len: u64, head: Bytes) -> io::Result<Box<dyn WalFile>> {
+        let file = self.prepare(name, len, &head)?;
+        Ok(Box::new(OsWalFile { file }))
+    }
+
+    async fn open(&self, name: &str) -> io::Result<Box<dyn WalFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(self.dir.join(name))?;
+        Ok(Box::new(OsWalFile { file }))
+    }
+
+    async fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.dir.join(name))
+    }
+
+    async fn rename_out(&self, name: &str, destination: &Path) -> io::Result<()> {
+        durable::move_file(&self.dir.join(name), destination)
+    }
+
+    async fn sync_dir(&self) -> io::Result<()> {
+        durable::sync_dir(&self.dir)
+    }
+
+    async fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+#[derive(Debug)]
+struct OsWalFile {
+    file: File,
+}
+
+#[async_trait]
+impl WalFile for OsWalFile {
+    async fn write_at(&mut self, position: u64, parts: &[Bytes]) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> =
+            parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
+        let (mut rest, mut at) = (&mut slices[..], position);
+        while !rest.is_empty() {
+            let count = rest.len().min(PARTS_MAX);
+            match rustix::io::pwritev(&self.file, &rest[..count], at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    at += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn sync_data(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    async fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn reader(&self) -> io::Result<Arc<dyn WalRead>> {
+        // A second description would need the name, which may be gone: share this one. Reads are
+        // positional, so nobody moves anybody's cursor.
+        Ok(Arc::new(OsWalRead { file: self.file.try_clone()? }))
+    }
+}
+
+#[derive(Debug)]
+struct OsWalRead {
+    file: File,
+}
+
+impl WalRead for OsWalRead {
+    fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let available = self.len()?.saturating_sub(position);
+        if (len as u64) > available {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, position)?;
+        Ok(bytes.into())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}

@@ -69,7 +69,7 @@ pub enum CompressionPolicy {
 /// A batch that may be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidatedRecords {
-    /// The batch; a slice of the input unless `rewritten`.
+    /// The batch; a slice of the input unless `rewritten` or its max timestamp had to be corrected.
     pub bytes: Bytes,
     /// Header of `bytes`, before [`ValidatedRecords::stamp`].
     pub header: BatchHeader,
@@ -86,8 +86,19 @@ pub struct ValidatedRecords {
 }
 
 impl ValidatedRecords {
-    /// Patches a copy of `bytes` on its way into the log: offset, leader epoch, and, if they differ
-    /// from what was sent, timestamp type and max timestamp with a new CRC.
+    /// The append time that the log must give the batch ([`set_log_append_time`]), if the topic
+    /// wants one; `bytes` need no other patch than this, the base offset and the leader epoch.
+    ///
+    /// [`set_log_append_time`]: super::set_log_append_time
+    pub fn log_append_time(&self) -> Option<i64> {
+        match self.timestamp_type {
+            TimestampType::CreateTime => None,
+            TimestampType::LogAppendTime => Some(self.max_timestamp),
+        }
+    }
+
+    /// Patches a copy of `bytes` on its way into the log: offset, leader epoch, and the append time
+    /// if the topic wants one.
     ///
     /// # Errors
     /// `Truncated` if `batch` is not a copy of `bytes`.
@@ -131,9 +142,25 @@ pub fn validate_produce(
             codec => walk_compressed(codec, batch.body(), limit, &mut check)?,
         };
         check.finish()?;
-        return Ok(check.into_validated(bytes, uncompressed_bytes));
+        return with_right_max_timestamp(check.into_validated(bytes, uncompressed_bytes));
     }
     rewrite(&batch, target, limit, policy, now_ms)
+}
+
+/// Corrects a max timestamp that is not the largest of the records. No known client sends one, so the
+/// copy does not matter; the log then has only offset, epoch and append time left to patch.
+fn with_right_max_timestamp(
+    mut validated: ValidatedRecords,
+) -> Result<ValidatedRecords, ValidationError> {
+    if validated.timestamp_type == TimestampType::CreateTime
+        && validated.header.max_timestamp != validated.max_timestamp
+    {
+        let mut corrected = validated.bytes.to_vec();
+        set_max_timestamp(&mut corrected, validated.timestamp_type, validated.max_timestamp)?;
+        validated.header = BatchHeader::parse(&corrected)?;
+        validated.bytes = Bytes::from(corrected);
+    }
+    Ok(validated)
 }
 
 fn check_zstd_version(header: &BatchHeader, version: i16) -> Result<(), ValidationError> {

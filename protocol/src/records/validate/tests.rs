@@ -310,17 +310,21 @@ fn append_time_replaces_every_timestamp_when_stamped() {
         let validated = validate_produce(&bytes, &policy, NOW).unwrap();
         assert_eq!(validated.bytes, bytes);
         assert_eq!((validated.max_timestamp, validated.offset_delta_of_max_timestamp), (NOW, 0));
+        assert_eq!(validated.log_append_time(), Some(NOW));
         assert!(read(&validated).iter().all(|(_, timestamp, _)| *timestamp == NOW));
     }
 }
 
 #[test]
-fn a_wrong_max_timestamp_is_corrected_when_stamped() {
-    let good = batch(Compression::None, &[NOW - 9, NOW - 5]);
-    let bytes = tampered(&good, MAX_TIMESTAMP_POSITION, &(NOW + 77).to_be_bytes());
-    let validated = validate_produce(&bytes, &policy(), NOW).unwrap();
-    assert_eq!(validated.max_timestamp, NOW - 5);
-    assert_eq!(read(&validated)[1].1, NOW - 5);
+fn a_wrong_max_timestamp_is_corrected() {
+    for compression in ALL {
+        let good = batch(compression, &[NOW - 9, NOW - 5]);
+        let bytes = tampered(&good, MAX_TIMESTAMP_POSITION, &(NOW + 77).to_be_bytes());
+        let validated = validate_produce(&bytes, &policy(), NOW).unwrap();
+        assert_eq!(validated.bytes, good, "the very batch that a right client sends");
+        assert_eq!((validated.max_timestamp, validated.header.max_timestamp), (NOW - 5, NOW - 5));
+        assert_eq!((validated.rewritten, validated.log_append_time()), (false, None));
+    }
 }
 
 #[test]

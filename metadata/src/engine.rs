@@ -40,36 +40,53 @@ pub(crate) trait Backend: Send + Sync + Debug {
 pub(crate) trait Transaction: Rows + Sized + 'static {
     /// Makes the changes durable and visible.
     async fn commit(self) -> Result<()>;
+
+    /// Takes the changes back, at once rather than when the next transaction begins.
+    async fn roll_back(self);
 }
 
 macro_rules! write {
     ($store:ident, $fence:ident, |$rows:ident| $operation:expr) => {{
         let mut transaction = $store.begin_write().await?;
-        sessions::check(&mut transaction, $fence).await?;
-        let result = {
-            let $rows = &mut transaction;
-            $operation.await?
+        let result = match sessions::check(&mut transaction, $fence).await {
+            Ok(()) => {
+                let $rows = &mut transaction;
+                $operation.await
+            }
+            Err(fenced) => Err(fenced),
         };
-        transaction.commit().await?;
-        Ok(result)
+        finish(transaction, result).await
     }};
 }
 
 macro_rules! read {
     ($store:ident, |$rows:ident| $operation:expr) => {{
         let mut transaction = $store.begin_read().await?;
-        let $rows = &mut transaction;
-        $operation.await
+        let result = {
+            let $rows = &mut transaction;
+            $operation.await
+        };
+        transaction.roll_back().await;
+        result
     }};
+}
+
+async fn finish<T>(transaction: impl Transaction, result: Result<T>) -> Result<T> {
+    match result {
+        Ok(value) => transaction.commit().await.map(|()| value),
+        Err(error) => {
+            transaction.roll_back().await;
+            Err(error)
+        }
+    }
 }
 
 #[async_trait]
 impl<B: Backend> MetadataStore for B {
     async fn open_session(&self, request: OpenSession) -> Result<Session> {
         let mut transaction = self.begin_write().await?;
-        let session = sessions::open(&mut transaction, request).await?;
-        transaction.commit().await?;
-        Ok(session)
+        let session = sessions::open(&mut transaction, request).await;
+        finish(transaction, session).await
     }
 
     async fn load(&self) -> Result<Image> {
@@ -86,8 +103,8 @@ impl<B: Backend> MetadataStore for B {
 
     async fn import(&self, snapshot: &[u8]) -> Result<()> {
         let mut transaction = self.begin_write().await?;
-        snapshot::import(&mut transaction, snapshot).await?;
-        transaction.commit().await
+        let imported = snapshot::import(&mut transaction, snapshot).await;
+        finish(transaction, imported).await
     }
 
     async fn create_topic(&self, fence: &Fence, topic: NewTopic) -> Result<Topic> {

@@ -21,6 +21,7 @@ pub mod model;
 mod operations;
 pub mod request;
 mod rows;
+mod sqlite;
 mod store;
 
 pub use cluster_id::cluster_id;
@@ -34,4 +35,5 @@ pub use request::{
     ExtentOutcome, L0Commit, L1Commit, L1Input, L1Output, LogStart, NewEpochStart, NewObject,
     NewTopic, OpenSession,
 };
+pub use sqlite::SqliteStore;
 pub use store::MetadataStore;

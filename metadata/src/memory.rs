@@ -93,6 +93,10 @@ impl Transaction for MemoryTransaction {
         self.undo.clear();
         Ok(())
     }
+
+    async fn roll_back(self) {
+        drop(self);
+    }
 }
 
 impl MemoryTransaction {

@@ -1,0 +1,77 @@
+//! The keys of a topic: all of Kafka 4.3's, and `streamhouse.durability`.
+
+use super::{ConfigKey, ConfigType, Effect, UpdateMode, Validator, hours, keys, minutes, same};
+
+use Validator::{Any, AtLeast, Between, GzipLevel, ListOf, OneOf, ThrottledReplicas};
+
+#[rustfmt::skip]
+pub(super) const KEYS: &[ConfigKey] = keys! {
+    "cleanup.policy" List = Some("delete"), ListOf(&["compact", "delete"]), ClusterWide, Acts, [same("log.cleanup.policy")]:
+        "How old data goes: delete (by retention time and size), compact (the last value of each key stays), both, or, if empty, never.";
+    "compression.gzip.level" Int = Some("-1"), GzipLevel, ClusterWide, Acts, [same("compression.gzip.level")]:
+        "Level used where the broker compresses with gzip.";
+    "compression.lz4.level" Int = Some("9"), Between(1, 17), ClusterWide, Inert, [same("compression.lz4.level")]:
+        "Level for lz4; the encoder in use has one level only.";
+    "compression.type" String = Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), ClusterWide, Acts, [same("compression.type")]:
+        "Codec that batches are stored with; producer keeps each batch as it was sent.";
+    "compression.zstd.level" Int = Some("3"), Between(-131_072, 22), ClusterWide, Acts, [same("compression.zstd.level")]:
+        "Level used where the broker compresses with zstd.";
+    "delete.retention.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Acts, [same("log.cleaner.delete.retention.ms")]:
+        "How long a compacted topic keeps tombstones, and how long a full scan from the start may take.";
+    "file.delete.delay.ms" Long = Some("60000"), AtLeast(0), ClusterWide, Inert, [same("log.segment.delete.delay.ms")]:
+        "Kafka's wait before a removed segment's file goes; objects go after streamhouse.object.gc.grace.ms.";
+    "flush.messages" Long = Some("9223372036854775807"), AtLeast(1), ClusterWide, Inert, [same("log.flush.interval.messages")]:
+        "Kafka's messages between syncs; here every acks=all answer waits for a sync anyway.";
+    "flush.ms" Long = Some("9223372036854775807"), AtLeast(0), ClusterWide, Inert, [same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]:
+        "Kafka's time between syncs; here every acks=all answer waits for a sync anyway.";
+    "follower.replication.throttled.replicas" List = Some(""), ThrottledReplicas, ClusterWide, Inert:
+        "Replicas whose replication is throttled on the follower's side; there are no followers.";
+    "index.interval.bytes" Int = Some("4096"), AtLeast(0), ClusterWide, Inert, [same("log.index.interval.bytes")]:
+        "Kafka's bytes between index entries; objects have sparse indexes of their own.";
+    "leader.replication.throttled.replicas" List = Some(""), ThrottledReplicas, ClusterWide, Inert:
+        "Replicas whose replication is throttled on the leader's side; there are no followers.";
+    "local.retention.bytes" Long = Some("-2"), AtLeast(-2), ClusterWide, Inert, [same("log.local.retention.bytes")]:
+        "Kafka's bytes kept outside tiered storage; -2 takes retention.bytes.";
+    "local.retention.ms" Long = Some("-2"), AtLeast(-2), ClusterWide, Inert, [same("log.local.retention.ms")]:
+        "Kafka's time kept outside tiered storage; -2 takes retention.ms.";
+    "max.compaction.lag.ms" Long = Some("9223372036854775807"), AtLeast(1), ClusterWide, Acts, [same("log.cleaner.max.compaction.lag.ms")]:
+        "Longest time a record of a compacted topic stays out of compaction.";
+    "max.message.bytes" Int = Some("1048588"), AtLeast(0), ClusterWide, Acts, [same("message.max.bytes")]:
+        "Largest record batch accepted, in bytes as sent (compressed if it is).";
+    "message.timestamp.after.max.ms" Long = Some("3600000"), AtLeast(0), ClusterWide, Acts, [same("log.message.timestamp.after.max.ms")]:
+        "How far a CreateTime timestamp may lie ahead of the broker's clock.";
+    "message.timestamp.before.max.ms" Long = Some("9223372036854775807"), AtLeast(0), ClusterWide, Acts, [same("log.message.timestamp.before.max.ms")]:
+        "How far a CreateTime timestamp may lie behind the broker's clock.";
+    "message.timestamp.type" String = Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), ClusterWide, Acts, [same("log.message.timestamp.type")]:
+        "Whether records keep the producer's timestamp or get the broker's at the append.";
+    "min.cleanable.dirty.ratio" Double = Some("0.5"), Between(0, 1), ClusterWide, Acts, [same("log.cleaner.min.cleanable.ratio")]:
+        "Share of a compacted log that must be uncompacted before it is compacted again.";
+    "min.compaction.lag.ms" Long = Some("0"), AtLeast(0), ClusterWide, Acts, [same("log.cleaner.min.compaction.lag.ms")]:
+        "Shortest time a record of a compacted topic stays out of compaction.";
+    "min.insync.replicas" Int = Some("1"), AtLeast(1), ClusterWide, Inert, [same("min.insync.replicas")]:
+        "Kafka's least in-sync replicas for acks=all; stored, never blocks: durability is streamhouse.durability.";
+    "preallocate" Boolean = Some("false"), Any, ClusterWide, Inert, [same("log.preallocate")]:
+        "Kafka's preallocation of segment files; the WAL always preallocates.";
+    "remote.log.copy.disable" Boolean = Some("false"), Any, ClusterWide, Inert:
+        "Kafka's stop of tiering for a topic; every topic is in the object store here.";
+    "remote.log.delete.on.disable" Boolean = Some("false"), Any, ClusterWide, Inert:
+        "Kafka's deletion of tiered data when tiering is turned off.";
+    "remote.storage.enable" Boolean = Some("false"), Any, ClusterWide, Inert:
+        "Kafka's tiered storage for a topic; every topic is in the object store here.";
+    "retention.bytes" Long = Some("-1"), Any, ClusterWide, Acts, [same("log.retention.bytes")]:
+        "Largest size of a partition before its oldest records go; -1 for no limit.";
+    "retention.ms" Long = Some("604800000"), AtLeast(-1), ClusterWide, Acts, [same("log.retention.ms"), minutes("log.retention.minutes"), hours("log.retention.hours")]:
+        "Age, by record timestamp, after which records go; -1 for no limit.";
+    "segment.bytes" Int = Some("1073741824"), AtLeast(1_048_576), ClusterWide, Acts, [same("log.segment.bytes")]:
+        "Granularity of retention and compaction by size, in bytes.";
+    "segment.index.bytes" Int = Some("10485760"), AtLeast(4), ClusterWide, Inert, [same("log.index.size.max.bytes")]:
+        "Kafka's size of an offset index file; there are none here.";
+    "segment.jitter.ms" Long = Some("0"), AtLeast(0), ClusterWide, Inert, [same("log.roll.jitter.ms"), hours("log.roll.jitter.hours")]:
+        "Kafka's random delay of segment rolls.";
+    "segment.ms" Long = Some("604800000"), AtLeast(1), ClusterWide, Acts, [same("log.roll.ms"), hours("log.roll.hours")]:
+        "Granularity of retention and compaction by time.";
+    "streamhouse.durability" String = Some("local"), OneOf(&["local", "object"]), ClusterWide, Acts, [same("streamhouse.durability")]:
+        "What acks=all waits for: local (synced to this broker's WAL) or object (committed in the object store).";
+    "unclean.leader.election.enable" Boolean = Some("false"), Any, ClusterWide, Inert, [same("unclean.leader.election.enable")]:
+        "Kafka's election of replicas that lag; there are no replicas to elect.";
+};

@@ -37,11 +37,11 @@ pub fn python(script: &str, arguments: &[&str]) -> Result<String> {
     Ok(stdout)
 }
 
-/// Starts `python/SCRIPT`, its standard output piped to the caller.
+/// Starts `python/SCRIPT`, its standard input and output piped to the caller.
 pub fn python_start(script: &str, arguments: &[&str]) -> Result<Child> {
     python_command(script)
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("start {script}"))

@@ -143,6 +143,20 @@ impl Broker {
         Ok(())
     }
 
+    /// As [`Self::kill`], for a broker that may have ended by itself.
+    pub fn kill_if_running(&mut self) -> Result<()> {
+        if self.is_running()? { self.kill() } else { self.wait(STOP_TIMEOUT).map(drop) }
+    }
+
+    /// Starts it and kills it `after` that, whether it serves by then or not.
+    pub fn start_and_kill_after(&mut self, after: Duration) -> Result<()> {
+        ensure!(self.child.is_none(), "the broker still runs");
+        let command = self.command()?;
+        self.spawn(command)?;
+        std::thread::sleep(after);
+        self.kill_if_running()
+    }
+
     /// Ends it with SIGTERM and waits for the graceful shutdown.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
@@ -186,21 +200,37 @@ impl Broker {
         self.options.data.with_extension("log")
     }
 
+    fn ready_path(&self) -> PathBuf {
+        self.options.data.with_extension("ready")
+    }
+
     fn launch(&mut self) -> Result<()> {
         if let Some(parent) = self.options.data.parent() {
             std::fs::create_dir_all(parent)?;
         }
         let began = Instant::now();
+        let command = self.command()?;
+        self.spawn(command)?;
         match self.target {
-            Target::StreamHouse => self.launch_streamhouse()?,
-            Target::Kafka => self.launch_kafka()?,
+            Target::StreamHouse => self.await_ready_file()?,
+            Target::Kafka => {
+                let kafka = self.kafka;
+                self.wait_until_ready(KAFKA_START_TIMEOUT, || TcpStream::connect(kafka).ok())?;
+            }
         }
         self.started_in = began.elapsed();
         Ok(())
     }
 
-    fn launch_streamhouse(&mut self) -> Result<()> {
-        let ready_file = self.options.data.with_extension("ready");
+    fn command(&self) -> Result<Command> {
+        match self.target {
+            Target::StreamHouse => self.streamhouse_command(),
+            Target::Kafka => Ok(self.kafka_command()),
+        }
+    }
+
+    fn streamhouse_command(&self) -> Result<Command> {
+        let ready_file = self.ready_path();
         let _ = std::fs::remove_file(&ready_file);
         let mut words = self.options.wrapper.clone();
         words.push(streamhouse_binary()?.to_string_lossy().into_owned());
@@ -213,8 +243,21 @@ impl Broker {
         for setting in &self.options.settings {
             command.args(["-o", setting]);
         }
-        self.spawn(command)?;
-        let ready = self.wait_until_ready(START_TIMEOUT, |_| {
+        Ok(command)
+    }
+
+    fn kafka_command(&self) -> Command {
+        let mut command = Command::new(crate::source_dir().join("kafka/broker"));
+        command.arg(self.kafka.port().to_string()).arg(&self.options.data);
+        // Settings of StreamHouse mean nothing to Apache Kafka.
+        let known = self.options.settings.iter().filter(|s| !s.starts_with("streamhouse."));
+        command.args(known).env("KAFKA_BROKER_HEAP_OPTS", "-Xmx512M");
+        command
+    }
+
+    fn await_ready_file(&mut self) -> Result<()> {
+        let ready_file = self.ready_path();
+        let ready = self.wait_until_ready(START_TIMEOUT, || {
             let text = std::fs::read_to_string(&ready_file).ok()?;
             serde_json::from_str::<serde_json::Value>(&text).ok()
         })?;
@@ -222,18 +265,6 @@ impl Broker {
         self.kafka = text("kafka").context("ready file has no kafka address")?.parse()?;
         self.http = text("http");
         self.pid = u32::try_from(ready["pid"].as_u64().context("ready file has no pid")?)?;
-        Ok(())
-    }
-
-    fn launch_kafka(&mut self) -> Result<()> {
-        let mut command = Command::new(crate::source_dir().join("kafka/broker"));
-        command.arg(self.kafka.port().to_string()).arg(&self.options.data);
-        // Settings of StreamHouse mean nothing to Apache Kafka.
-        let known = self.options.settings.iter().filter(|s| !s.starts_with("streamhouse."));
-        command.args(known).env("KAFKA_BROKER_HEAP_OPTS", "-Xmx512M");
-        self.spawn(command)?;
-        let kafka = self.kafka;
-        self.wait_until_ready(KAFKA_START_TIMEOUT, |_| TcpStream::connect(kafka).ok())?;
         Ok(())
     }
 
@@ -249,11 +280,11 @@ impl Broker {
     fn wait_until_ready<T>(
         &mut self,
         timeout: Duration,
-        ready: impl Fn(&Self) -> Option<T>,
+        ready: impl Fn() -> Option<T>,
     ) -> Result<T> {
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(value) = ready(self) {
+            if let Some(value) = ready() {
                 return Ok(value);
             }
             if !self.is_running()? {

@@ -8,4 +8,12 @@
 )]
 #![allow(missing_docs)]
 
+mod disk_full;
+mod flights;
 mod java_tools;
+mod kcat;
+mod kill_nine;
+mod librdkafka;
+mod power_loss;
+mod sync_error;
+mod workload;

@@ -11,9 +11,14 @@
 //! was verified against a checksum that the writer computed (LOG-6); damage is an error that names
 //! object, position and partition, never a gap. The format is `docs/rfcs/0005-objects.md`.
 
+mod builder;
 mod codec;
 mod error;
+mod fetch;
 mod format;
+mod index;
+mod reader;
+mod walk;
 
 use std::{fmt, sync::Arc};
 
@@ -21,12 +26,16 @@ use common::{ObjectId, PartitionKey};
 use metadata::{Extent, ObjectLevel, ObjectRow, WalRange};
 
 pub use self::{
+    builder::{BatchesBuilder, build_blocks_footer},
     error::{Error, FormatError, Result},
     format::{
         Footer, IndexEntry, Layout, Origin, PartitionFooter, ProducerBatch, ProducerUpdate,
         TRAILER_BYTES, Trailer, VERSION,
     },
+    index::ProducerTracker,
+    reader::{ColdRead, ObjectReader, ReaderOptions},
 };
+pub use crate::object_store::{ObjectStorage, StorageOptions};
 
 /// A committed object, as its readers refer to it. Its footer is read on first use and cached by
 /// the [`ObjectReader`].

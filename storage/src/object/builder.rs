@@ -1,0 +1,254 @@
+//! Builds objects: the footer of a range of WAL blocks (L0), and the batches of one partition with
+//! their footer (L1).
+//!
+//! Invariant: nothing gets a footer that was not verified: every block of a range is decoded and
+//! every batch's CRC is checked, with the same code as in recovery (D2).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use common::{ObjectId, PartitionKey};
+use protocol::records::{BatchHeader, batch_refs};
+
+use super::{
+    error::{Error, FormatError, Result},
+    format::{Footer, Layout, Origin},
+    index::{PartitionBuilder, ProducerTracker},
+};
+use crate::wal::{
+    WalFileRef,
+    block::{BLOCK_HEADER_BYTES, BlockError, BlockHeader, Directory},
+    head::{FileHead, HEAD_BYTES},
+};
+
+/// A partition gets an index entry for at least this many of its bytes in an L0 object, …
+const BLOCKS_INDEX_BYTES: u64 = 256 << 10;
+/// … or of the object.
+const BLOCKS_INDEX_SPAN: u64 = 1 << 20;
+/// An index entry of an L1 object covers at least this many bytes, unless it is the last.
+const BATCHES_INDEX_BYTES: u64 = 64 << 10;
+
+/// The footer of a range of WAL blocks.
+#[derive(Debug)]
+struct BlocksBuilder {
+    partitions: BTreeMap<PartitionKey, Share>,
+    data_len: u64,
+    data_crc32c: u32,
+}
+
+#[derive(Debug)]
+struct Share {
+    builder: PartitionBuilder,
+    marked_position: u64,
+    marked_bytes: u64,
+}
+
+impl BlocksBuilder {
+    /// Takes the next bytes of the range: the file's head, or a whole block.
+    fn raw(&mut self, bytes: &[u8]) {
+        self.data_crc32c = crc32c::crc32c_append(self.data_crc32c, bytes);
+        self.data_len += bytes.len() as u64;
+    }
+
+    /// Indexes a verified block at `position` of the object.
+    fn block(
+        &mut self,
+        position: u64,
+        directory: &Directory,
+        batches: &[Vec<BatchHeader>],
+    ) -> std::result::Result<(), FormatError> {
+        for (run, batches) in directory.runs.iter().zip(batches) {
+            let share = self.partitions.entry(run.key).or_insert_with(|| Share {
+                builder: PartitionBuilder::new(
+                    run.key,
+                    run.base_offset,
+                    ProducerTracker::default(),
+                ),
+                marked_position: u64::MAX,
+                marked_bytes: 0,
+            });
+            share.mark(position);
+            for batch in batches {
+                share.builder.push(batch, false)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Share {
+    /// Adds an entry for the block at `position` if the last one is far enough away.
+    fn mark(&mut self, position: u64) {
+        let first = self.marked_position == u64::MAX;
+        let apart = position.saturating_sub(self.marked_position) >= BLOCKS_INDEX_SPAN
+            || position > self.marked_position
+                && self.builder.bytes() - self.marked_bytes >= BLOCKS_INDEX_BYTES;
+        if first || apart {
+            self.builder.mark(position);
+            (self.marked_position, self.marked_bytes) = (position, self.builder.bytes());
+        }
+    }
+}
+
+/// Verifies the range `origin` of a WAL file and builds the footer of the object made of it.
+/// Blocking reads of the whole range: run it off the async threads.
+///
+/// # Errors
+/// [`Error::Source`] at the first byte that is not what it should be.
+pub fn build_blocks_footer(
+    object_id: ObjectId,
+    file: &WalFileRef,
+    origin: Origin,
+) -> Result<Footer> {
+    let failed = |position: u64, reason: String| Error::Source {
+        file_id: origin.file_id,
+        from: origin.from,
+        to: origin.to,
+        position,
+        reason,
+    };
+    let read = |position: u64, len: u64| {
+        let len = usize::try_from(len).map_err(|error| failed(position, error.to_string()))?;
+        file.read_at(position, len).map_err(|error| failed(position, error.to_string()))
+    };
+    let mut builder =
+        BlocksBuilder { partitions: BTreeMap::new(), data_len: 0, data_crc32c: 0 };
+    let mut position = origin.from;
+    if position == 0 {
+        let bytes = read(0, HEAD_BYTES)?;
+        let head = FileHead::decode(&bytes).map_err(|error| failed(0, error.to_string()))?;
+        if head.file_id != origin.file_id {
+            return Err(failed(0, format!("the head says file {}", head.file_id)));
+        }
+        builder.raw(&bytes);
+        position = HEAD_BYTES;
+    }
+    while position < origin.to {
+        let header = BlockHeader::decode(&read(position, BLOCK_HEADER_BYTES as u64)?)
+            .map_err(|error| failed(position, error.to_string()))?;
+        if !header.is_at(file.nonce, position) || header.end() > origin.to {
+            return Err(failed(position, BlockError::Misplaced.to_string()));
+        }
+        let bytes = read(position, header.total_len())?;
+        let (directory, batches) = verify_block(&header, &bytes)
+            .map_err(|error| failed(position, error.to_string()))?;
+        builder
+            .block(position - origin.from, &directory, &batches)
+            .map_err(|error| failed(position, error.to_string()))?;
+        builder.raw(&bytes);
+        position = header.end();
+    }
+    Ok(Footer {
+        object_id,
+        layout: Layout::Blocks,
+        origin: Some(origin),
+        data_len: builder.data_len,
+        data_crc32c: builder.data_crc32c,
+        partitions: builder.partitions.into_values().map(|share| share.builder.finish()).collect(),
+    })
+}
+
+/// Decodes and verifies a whole block.
+fn verify_block(
+    header: &BlockHeader,
+    bytes: &[u8],
+) -> std::result::Result<(Directory, Vec<Vec<BatchHeader>>), BlockError> {
+    let cut = || BlockError::Truncated {
+        needed: header.content_len(),
+        available: bytes.len() as u64,
+    };
+    let payload_start = usize::try_from(header.payload_start()).map_err(|_| cut())?;
+    let content_len = usize::try_from(header.content_len()).map_err(|_| cut())?;
+    let directory = bytes.get(BLOCK_HEADER_BYTES..payload_start).ok_or_else(cut)?;
+    let payload = bytes.get(payload_start..content_len).ok_or_else(cut)?;
+    let directory = Directory::decode(header, directory)?;
+    let batches = directory.verify(payload)?;
+    Ok((directory, batches))
+}
+
+/// An L1 object in the making: batches go in, bytes come out as they fill segments.
+#[derive(Debug)]
+pub struct BatchesBuilder {
+    object_id: ObjectId,
+    partition: PartitionBuilder,
+    data_len: u64,
+    data_crc32c: u32,
+    segment_len: u64,
+    segment_crc32c: u32,
+}
+
+impl BatchesBuilder {
+    /// An object that starts at `base_offset`, with the producers known there.
+    #[must_use]
+    pub fn new(
+        object_id: ObjectId,
+        key: PartitionKey,
+        base_offset: i64,
+        producers: ProducerTracker,
+    ) -> Self {
+        Self {
+            object_id,
+            partition: PartitionBuilder::new(key, base_offset, producers),
+            data_len: 0,
+            data_crc32c: 0,
+            segment_len: 0,
+            segment_crc32c: 0,
+        }
+    }
+
+    /// Adds whole batches, which follow the ones before; the bytes are the object's next ones.
+    ///
+    /// # Errors
+    /// `Invalid` where they are no batches or do not follow.
+    pub fn push(&mut self, batches: &Bytes) -> std::result::Result<(), FormatError> {
+        for batch in batch_refs(batches) {
+            let batch = batch.map_err(|_| FormatError::Invalid("not whole batches"))?;
+            if self.segment_len == 0 {
+                self.partition.mark(self.data_len);
+            }
+            self.partition.push(batch.header(), true)?;
+            let bytes = batch.bytes();
+            self.segment_crc32c = crc32c::crc32c_append(self.segment_crc32c, bytes);
+            self.segment_len += bytes.len() as u64;
+            self.data_crc32c = crc32c::crc32c_append(self.data_crc32c, bytes);
+            self.data_len += bytes.len() as u64;
+            if self.segment_len >= BATCHES_INDEX_BYTES {
+                self.end_segment();
+            }
+        }
+        Ok(())
+    }
+
+    fn end_segment(&mut self) {
+        if let Some(entry) = self.partition.last_mark().filter(|_| self.segment_len > 0) {
+            entry.crc32c = self.segment_crc32c;
+        }
+        (self.segment_len, self.segment_crc32c) = (0, 0);
+    }
+
+    /// Bytes so far: where the footer goes.
+    #[must_use]
+    pub fn data_len(&self) -> u64 {
+        self.data_len
+    }
+
+    /// The end of the extent so far.
+    #[must_use]
+    pub fn end_offset(&self) -> i64 {
+        self.partition.end_offset()
+    }
+
+    /// The footer.
+    #[must_use]
+    pub fn finish(mut self) -> Footer {
+        self.end_segment();
+        Footer {
+            object_id: self.object_id,
+            layout: Layout::Batches,
+            origin: None,
+            data_len: self.data_len,
+            data_crc32c: self.data_crc32c,
+            partitions: vec![self.partition.finish()],
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One partition's share of an object while it is built: extent, sparse index, producers.
+//!
+//! Invariant: batches come in offset order without a gap; what an index entry says of timestamps
+//! holds through the end of what it covers.
+
+use std::collections::BTreeMap;
+
+use common::{PartitionKey, limits::PRODUCER_BATCHES_RETAINED};
+use protocol::records::{BatchHeader, NO_TIMESTAMP, TimestampType};
+
+use super::{
+    error::FormatError,
+    format::{IndexEntry, PartitionFooter, ProducerBatch, ProducerUpdate},
+};
+
+/// Collects a [`PartitionFooter`].
+#[derive(Debug)]
+pub(super) struct PartitionBuilder {
+    footer: PartitionFooter,
+    producers: ProducerTracker,
+}
+
+impl PartitionBuilder {
+    /// An empty extent at `base_offset`, with the producers known at its start.
+    pub(super) fn new(key: PartitionKey, base_offset: i64, producers: ProducerTracker) -> Self {
+        let footer = PartitionFooter {
+            key,
+            leader_epoch: -1,
+            base_offset,
+            end_offset: base_offset,
+            bytes: 0,
+            min_timestamp: NO_TIMESTAMP,
+            max_timestamp: NO_TIMESTAMP,
+            index: Vec::new(),
+            producers: Vec::new(),
+        };
+        Self { footer, producers }
+    }
+
+    /// Adds an index entry for what follows, at `position`.
+    pub(super) fn mark(&mut self, position: u64) {
+        let footer = &mut self.footer;
+        footer.index.push(IndexEntry {
+            offset: footer.end_offset,
+            max_timestamp: footer.max_timestamp,
+            position,
+            crc32c: 0,
+        });
+    }
+
+    /// The newest index entry.
+    pub(super) fn last_mark(&mut self) -> Option<&mut IndexEntry> {
+        self.footer.index.last_mut()
+    }
+
+    /// Bytes of batches so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.footer.bytes
+    }
+
+    /// The end of the extent so far.
+    pub(super) fn end_offset(&self) -> i64 {
+        self.footer.end_offset
+    }
+
+    /// Adds the next batch.
+    ///
+    /// # Errors
+    /// `Invalid` where it does not continue the extent. Compaction may leave gaps between batches,
+    /// so a batch may start above the end, where `gaps` says so, but never below.
+    pub(super) fn push(&mut self, batch: &BatchHeader, gaps: bool) -> Result<(), FormatError> {
+        let footer = &mut self.footer;
+        let continues = batch.base_offset == footer.end_offset
+            || gaps && batch.base_offset > footer.end_offset;
+        if !continues || batch.last_offset_delta < 0 {
+            return Err(FormatError::Invalid("a batch does not continue its partition"));
+        }
+        footer.leader_epoch = footer.leader_epoch.max(batch.partition_leader_epoch);
+        footer.end_offset = batch.next_offset();
+        footer.bytes += batch.total_len() as u64;
+        let first = match batch.timestamp_type() {
+            TimestampType::CreateTime => batch.base_timestamp.min(batch.max_timestamp),
+            TimestampType::LogAppendTime => batch.max_timestamp,
+        };
+        if first > NO_TIMESTAMP
+            && (footer.min_timestamp == NO_TIMESTAMP || first < footer.min_timestamp)
+        {
+            footer.min_timestamp = first;
+        }
+        footer.max_timestamp = footer.max_timestamp.max(batch.max_timestamp);
+        if let Some(entry) = footer.index.last_mut() {
+            entry.max_timestamp = footer.max_timestamp;
+        }
+        self.producers.push(batch);
+        Ok(())
+    }
+
+    /// The finished share.
+    pub(super) fn finish(mut self) -> PartitionFooter {
+        self.footer.producers = self.producers.into_updates();
+        self.footer
+    }
+}
+
+/// The state of producers as a sequence of batches leaves it.
+#[derive(Debug, Clone, Default)]
+pub struct ProducerTracker {
+    producers: BTreeMap<i64, ProducerUpdate>,
+}
+
+impl ProducerTracker {
+    /// Starts from a snapshot, without the producers whose last batch is older than `expired_ms`.
+    #[must_use]
+    pub fn from_snapshot(snapshot: &[ProducerUpdate], expired_ms: i64) -> Self {
+        let live = snapshot.iter().filter(|producer| producer.last_timestamp >= expired_ms);
+        Self { producers: live.map(|producer| (producer.producer_id, producer.clone())).collect() }
+    }
+
+    /// Takes the next batch of the partition.
+    pub fn push(&mut self, batch: &BatchHeader) {
+        if !batch.has_producer_id() {
+            return;
+        }
+        let producer =
+            self.producers.entry(batch.producer_id).or_insert_with(|| ProducerUpdate {
+                producer_id: batch.producer_id,
+                producer_epoch: batch.producer_epoch,
+                marker_offset: None,
+                txn_first_offset: None,
+                last_timestamp: batch.max_timestamp,
+                batches: Vec::new(),
+            });
+        if batch.producer_epoch != producer.producer_epoch {
+            producer.producer_epoch = batch.producer_epoch;
+            producer.batches.clear();
+        }
+        producer.last_timestamp = producer.last_timestamp.max(batch.max_timestamp);
+        if batch.is_control() {
+            producer.marker_offset = Some(batch.last_offset());
+            producer.txn_first_offset = None;
+            return;
+        }
+        if batch.is_transactional() {
+            producer.txn_first_offset.get_or_insert(batch.base_offset);
+        }
+        if producer.batches.len() == PRODUCER_BATCHES_RETAINED {
+            producer.batches.remove(0);
+        }
+        producer.batches.push(ProducerBatch {
+            base_sequence: batch.base_sequence,
+            last_sequence: batch.last_sequence(),
+            base_offset: batch.base_offset,
+            last_offset: batch.last_offset(),
+            timestamp: batch.max_timestamp,
+            transactional: batch.is_transactional(),
+        });
+    }
+
+    /// What is known, ascending by producer.
+    #[must_use]
+    pub fn into_updates(self) -> Vec<ProducerUpdate> {
+        self.producers.into_values().collect()
+    }
+}

@@ -1,3 +1,49 @@
-//! streamhouse-storage
+//! The log of StreamHouse: partitions over one write-ahead log and the object store.
+//!
+//! ```text
+//!  handlers ── append ──▶ Partition ── enqueue ──▶ wal (one writer, one sync per group)
+//!     ▲                      │ ▲ ▲                      │ sealed file / flushed range
+//!     └─────── read ─────────┘ │ └───── committed ── upload ──▶ object store (L0)
+//!        hot: arenas           └─────── replaced ─── compaction ──▶ (L1, per partition)
+//!        warm: WAL file                    gc, retention ──▶ what nobody refers to goes
+//!        cold: objects
+//! ```
+//!
+//! A record is acknowledged and visible when it is durable by its topic's class: synced in the
+//! WAL (`local`) or committed in the object store (`object`). Until then an append is tentative
+//! and a failed write takes it back. [`Log`] is the whole of a broker's partitions; [`Log::open`]
+//! recovers them from metadata, objects and the WAL's files. The persisted formats are described
+//! in `docs/rfcs/0003-wal.md` and `docs/rfcs/0005-objects.md`.
 
+pub mod object;
+pub mod object_store;
 pub mod wal;
+
+mod append;
+mod cache;
+mod config;
+mod epochs;
+mod error;
+mod log;
+mod maintenance;
+mod open;
+mod partition;
+mod producer_snapshot;
+mod producer_state;
+mod read;
+mod retention;
+mod tail;
+mod timestamps;
+mod waiter;
+
+pub use crate::{
+    append::{Acks, Appended, Ticket},
+    config::{CleanupPolicy, Durability, LogConfig, TopicLogConfig},
+    error::{AppendError, Error, ReadError},
+    log::{Log, LogDeps, LogStats},
+    partition::{Offsets, Partition},
+    producer_state::{ActiveProducer, ProducerBatch, SequenceError},
+    read::{AbortedTransaction, IsolationLevel, ReadRequest, ReadResult},
+    timestamps::TimestampOffset,
+    waiter::ReadWaiter,
+};

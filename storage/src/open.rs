@@ -1,0 +1,205 @@
+//! Opening and closing the log: what a start does between metadata and the first request, and what
+//! a shutdown leaves behind.
+//!
+//! The order matters: extents first (what objects hold), then producers as objects know them, then
+//! the WAL behind both (LOG-5 is checked run by run), then the epochs' start offsets, and only
+//! then does the writer take appends.
+
+mod producers;
+mod wal_sink;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use common::{LeaderEpoch, PartitionKey};
+use metadata::{Image, NewEpochStart, ObjectRow, Topic};
+use tracing::{info, warn};
+
+use self::wal_sink::WalSink;
+use crate::{
+    config::TopicLogConfig,
+    epochs::Epochs,
+    error::Error,
+    log::{Log, LogDeps, Shared},
+    object::{ObjectReader, ObjectRef, ReaderOptions},
+    partition::{Partition, Restored, StoredExtent},
+    tail::TailCache,
+    wal::{self, TailGauge, WalDeps, WalOptions},
+};
+
+impl Log {
+    /// Recovers every partition of `image` and starts serving. The caller has opened the metadata
+    /// session and acquired the partitions, so that `image` holds the new epochs.
+    ///
+    /// # Errors
+    /// Damage inside acknowledged data that no object repairs, contradictions between WAL and
+    /// metadata, failures of the file system or of the stores.
+    pub async fn open(
+        deps: LogDeps,
+        image: &Image,
+        config_of: impl Fn(&Topic) -> Arc<TopicLogConfig> + Send,
+    ) -> Result<Arc<Self>, Error> {
+        let objects = deps.metadata.committed_objects().await?;
+        let reader_options =
+            ReaderOptions { cache_bytes: deps.config.cache_bytes, ..ReaderOptions::default() };
+        let shared = Arc::new(Shared {
+            metadata: Arc::clone(&deps.metadata),
+            fence: deps.fence,
+            clock: Arc::clone(&deps.clock),
+            spawner: deps.spawner.clone(),
+            reader: ObjectReader::new(
+                Arc::clone(&deps.objects),
+                deps.spawner.clone(),
+                &reader_options,
+            ),
+            tail: TailCache::new(deps.config.tail_bytes),
+            wal: OnceLock::new(),
+        });
+        let log = Arc::new(Self::new(shared, deps));
+        log.restore_partitions(image, &objects, config_of);
+        log.restore_producers(&objects).await?;
+        let recovered = log.recover_wal(&objects).await?;
+        log.check_bounds()?;
+        log.begin_epochs().await?;
+        log.start(recovered).await?;
+        Ok(log)
+    }
+
+    fn restore_partitions(
+        &self,
+        image: &Image,
+        objects: &[ObjectRow],
+        config_of: impl Fn(&Topic) -> Arc<TopicLogConfig>,
+    ) {
+        let mut extents = extents_by_partition(objects);
+        for topic in &image.topics {
+            let config = config_of(topic);
+            let name: Arc<str> = topic.name.as_str().into();
+            for row in &topic.partitions {
+                let key = PartitionKey { topic_id: topic.id, partition: row.partition };
+                let restored = Restored {
+                    leader_epoch: LeaderEpoch(row.leader_epoch),
+                    epochs: Epochs::new(row.epoch_starts.clone()),
+                    log_start: row.log_start_offset,
+                    committed_end: row.committed_end_offset,
+                    extents: extents.remove(&key).unwrap_or_default(),
+                };
+                self.insert(Partition::new(
+                    key,
+                    Arc::clone(&name),
+                    Arc::clone(self.shared()),
+                    Arc::clone(&config),
+                    restored,
+                ));
+            }
+        }
+    }
+
+    async fn recover_wal(self: &Arc<Self>, objects: &[ObjectRow]) -> Result<wal::Recovered, Error> {
+        let started = self.deps.clock.monotonic();
+        let file_id_floor = file_id_floor(objects);
+        let mut sink = WalSink::new(Arc::clone(self), objects);
+        let fs = Arc::clone(&self.deps.wal_fs);
+        let recovered = wal::recover(fs, file_id_floor, &mut sink).await?;
+        info!(
+            files = recovered.files.len(),
+            records_bytes = sink.bytes,
+            elapsed_ms = (self.deps.clock.monotonic() - started).as_millis(),
+            "write-ahead log replayed"
+        );
+        Ok(recovered)
+    }
+
+    /// LOG-4 and LOG-5 after recovery: the log start lies within what was found.
+    fn check_bounds(&self) -> Result<(), Error> {
+        for partition in self.partitions() {
+            let offsets = partition.offsets();
+            if offsets.log_start > offsets.log_end {
+                return Err(Error::Inconsistent(format!(
+                    "{}-{}: the log starts at {} but ends at {}: WAL files are missing",
+                    partition.topic(),
+                    partition.key().partition,
+                    offsets.log_start,
+                    offsets.log_end
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin_epochs(&self) -> Result<(), Error> {
+        let begin = |partition: &Arc<Partition>| {
+            let (epoch, start_offset) = partition.begin_epoch();
+            NewEpochStart { key: partition.key(), epoch, start_offset }
+        };
+        let starts: Vec<_> = self.partitions().iter().map(begin).collect();
+        if !starts.is_empty() {
+            self.deps.metadata.record_epoch_starts(&self.deps.fence, starts).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the writer, the uploader and the background work.
+    async fn start(self: &Arc<Self>, recovered: wal::Recovered) -> Result<(), Error> {
+        let deps = &self.deps;
+        let wal_deps = WalDeps {
+            fs: Arc::clone(&deps.wal_fs),
+            clock: Arc::clone(&deps.clock),
+            rng: deps.rng.clone(),
+            spawner: deps.spawner.clone(),
+            tail: TailGauge::default(),
+        };
+        let options = WalOptions {
+            file_bytes: deps.config.wal_file_bytes,
+            max_bytes: deps.config.wal_max_bytes,
+            queue_bytes: deps.config.wal_queue_bytes,
+            first_file_bytes: WalOptions::default()
+                .first_file_bytes
+                .min(deps.config.wal_file_bytes),
+            ..WalOptions::default()
+        };
+        let (handle, events) = wal::start(wal_deps, options, recovered).await?;
+        // The log is opened once, so the cell is empty.
+        let _ = self.shared().wal.set(handle);
+        drop(events);
+        deps.spawner.spawn("log-maintenance", Arc::clone(self).maintain());
+        Ok(())
+    }
+
+    /// Ends the log in order: what is queued is written and synced, the file is sealed and, if the
+    /// object store answers in time, uploaded; producers are snapshotted. Appends fail from then on.
+    pub async fn shutdown(&self) {
+        self.background.cancel();
+        if let Some(wal) = self.shared().wal.get()
+            && let Err(error) = wal.shutdown().await
+        {
+            warn!(%error, "the write-ahead log had ended before");
+        }
+        if let Err(error) = self.snapshot_producers().await {
+            warn!(%error, "no producer snapshot: the next start reads footers instead");
+        }
+    }
+}
+
+fn extents_by_partition(objects: &[ObjectRow]) -> BTreeMap<PartitionKey, Vec<StoredExtent>> {
+    let mut extents: BTreeMap<PartitionKey, Vec<StoredExtent>> = BTreeMap::new();
+    for row in objects {
+        let object = Arc::new(ObjectRef::from_row(row));
+        for extent in &row.extents {
+            let stored = StoredExtent { object: Arc::clone(&object), extent: *extent };
+            extents.entry(extent.key).or_default().push(stored);
+        }
+    }
+    for stored in extents.values_mut() {
+        stored.sort_by_key(|stored| stored.extent.base_offset);
+    }
+    extents
+}
+
+/// Above the number of every WAL file that an object was made of.
+fn file_id_floor(objects: &[ObjectRow]) -> u64 {
+    let ids = objects.iter().filter_map(|row| row.origin).map(|range| range.file_id + 1);
+    ids.max().unwrap_or(0)
+}

@@ -1,0 +1,314 @@
+//! Reading a partition: hot from arenas, warm from the WAL's file, cold from objects (design D6).
+//!
+//! A read plans one step under the partition's lock, does its I/O without it, and plans again
+//! from where it got to, because extents may be replaced meanwhile. What it returns is whole
+//! batches, the first of which contains the offset asked for, all below the bound of its
+//! isolation level.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use metadata::Extent;
+use protocol::{Records, records::BatchHeader};
+
+use crate::{
+    error::ReadError,
+    object::{self, ObjectRef},
+    partition::{Partition, State},
+    wal::WalFileRef,
+};
+
+/// Attempts to plan a read anew when its object has gone.
+const RESOLVE_ATTEMPTS: usize = 5;
+
+/// Which records a reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IsolationLevel {
+    /// All durable ones.
+    ReadUncommitted,
+    /// Those below the last stable offset, with aborted transactions named.
+    ReadCommitted,
+}
+
+/// A read of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadRequest {
+    /// First offset wanted.
+    pub offset: i64,
+    /// Bound on the batches' bytes.
+    pub max_bytes: usize,
+    /// Return the first batch even if it alone is larger than `max_bytes` (KIP-74).
+    pub min_one_batch: bool,
+    /// What may be seen.
+    pub isolation: IsolationLevel,
+}
+
+/// An aborted transaction that overlaps what was read (for read_committed consumers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    /// The transactional producer.
+    pub producer_id: i64,
+    /// Offset of the transaction's first record.
+    pub first_offset: i64,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub struct ReadResult {
+    /// Whole batches, in order; the first contains the offset asked for.
+    pub records: Records,
+    /// Aborted transactions that overlap them, in read_committed.
+    pub aborted: Vec<AbortedTransaction>,
+    /// The high watermark when the read was planned.
+    pub high_watermark: i64,
+    /// The last stable offset when the read was planned.
+    pub last_stable_offset: i64,
+    /// The log start when the read was planned.
+    pub log_start_offset: i64,
+}
+
+/// One step of a read.
+enum Step {
+    Done,
+    Hot(Bytes),
+    Warm { file: Arc<WalFileRef>, position: u64, len: u32 },
+    Cold { object: Arc<ObjectRef>, extent: Extent, end_offset: i64 },
+}
+
+impl Partition {
+    /// Reads batches from `request.offset` on. Empty where the offset is at or above the bound.
+    ///
+    /// # Errors
+    /// [`ReadError::OffsetOutOfRange`] outside `[log_start, log_end]`; storage failures and damage
+    /// otherwise.
+    pub async fn read(&self, request: ReadRequest) -> Result<ReadResult, ReadError> {
+        let (mut result, bound) = self.begin_read(&request)?;
+        let mut gather = Gather::new(&request, bound);
+        let mut attempts = 0;
+        while gather.wants_more() && gather.next_offset < bound {
+            match self.plan(gather.next_offset, bound)? {
+                Step::Done => break,
+                Step::Hot(run) => gather.take_run(&run, self)?,
+                Step::Warm { file, position, len } => {
+                    let run = self.read_wal(file, position, len, gather.next_offset).await?;
+                    gather.take_run(&run, self)?;
+                }
+                Step::Cold { object, extent, end_offset } => {
+                    match self.read_object(&gather, &object, &extent, end_offset).await {
+                        Ok(cold) => gather.take_cold(cold),
+                        Err(object::Error::Gone { .. }) if attempts < RESOLVE_ATTEMPTS => {
+                            attempts += 1;
+                        }
+                        Err(error) => return Err(self.cold_error(gather.next_offset, &error)),
+                    }
+                }
+            }
+        }
+        result.records = gather.records;
+        Ok(result)
+    }
+
+    fn begin_read(&self, request: &ReadRequest) -> Result<(ReadResult, i64), ReadError> {
+        let state = self.lock();
+        if let Some(reason) = state.closed {
+            return Err(reason.into());
+        }
+        let (log_start, log_end) = (state.log_start, state.log_end);
+        if request.offset < log_start || request.offset > log_end {
+            return Err(ReadError::OffsetOutOfRange { offset: request.offset, log_start, log_end });
+        }
+        let bound = match request.isolation {
+            IsolationLevel::ReadUncommitted => state.high_watermark,
+            IsolationLevel::ReadCommitted => state.last_stable(),
+        };
+        let result = ReadResult {
+            records: Records::default(),
+            aborted: Vec::new(),
+            high_watermark: state.high_watermark,
+            last_stable_offset: state.last_stable(),
+            log_start_offset: log_start,
+        };
+        Ok((result, bound))
+    }
+
+    fn plan(&self, offset: i64, bound: i64) -> Result<Step, ReadError> {
+        let state = self.lock();
+        if let Some(reason) = state.closed {
+            return Err(reason.into());
+        }
+        if offset < state.log_start {
+            return Err(ReadError::OffsetOutOfRange {
+                offset,
+                log_start: state.log_start,
+                log_end: state.log_end,
+            });
+        }
+        Ok(state.plan(offset, bound))
+    }
+
+    pub(crate) async fn read_wal(
+        &self,
+        file: Arc<WalFileRef>,
+        position: u64,
+        len: u32,
+        offset: i64,
+    ) -> Result<Bytes, ReadError> {
+        let read = self
+            .shared
+            .spawner
+            .blocking(move || file.read_at(position, len as usize))
+            .await
+            .and_then(|result| result);
+        read.map_err(|error| self.storage_error(offset, &error))
+    }
+
+    async fn read_object(
+        &self,
+        gather: &Gather,
+        object: &Arc<ObjectRef>,
+        extent: &Extent,
+        end_offset: i64,
+    ) -> Result<object::ColdRead, object::Error> {
+        let end_offset = end_offset.min(extent.end_offset);
+        self.shared
+            .reader
+            .read(
+                object,
+                &self.key,
+                gather.next_offset,
+                end_offset,
+                gather.room(),
+                gather.needs_first(),
+            )
+            .await
+    }
+
+    fn cold_error(&self, offset: i64, error: &object::Error) -> ReadError {
+        if matches!(error, object::Error::Damaged { .. }) {
+            self.damaged(offset, &error.to_string())
+        } else {
+            self.storage_error(offset, error)
+        }
+    }
+
+    pub(crate) fn storage_error(&self, offset: i64, error: &impl ToString) -> ReadError {
+        ReadError::Storage {
+            topic: self.topic.to_string(),
+            partition: self.key.partition,
+            offset,
+            reason: error.to_string(),
+        }
+    }
+
+    pub(crate) fn damaged(&self, offset: i64, reason: &str) -> ReadError {
+        ReadError::Damaged {
+            topic: self.topic.to_string(),
+            partition: self.key.partition,
+            offset,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+impl State {
+    fn plan(&self, offset: i64, bound: i64) -> Step {
+        let at = self.runs.partition_point(|run| run.last_offset < offset);
+        if let Some(run) = self.runs.get(at).filter(|run| run.base_offset <= offset) {
+            return match &run.data {
+                Some(data) => Step::Hot(data.clone()),
+                None => {
+                    Step::Warm { file: Arc::clone(&run.file), position: run.position, len: run.len }
+                }
+            };
+        }
+        let stored = self.extents.range(..=offset).next_back().map(|(_, stored)| stored);
+        match stored.filter(|stored| offset < stored.extent.end_offset) {
+            Some(stored) => Step::Cold {
+                object: Arc::clone(&stored.object),
+                extent: stored.extent.clone(),
+                end_offset: bound,
+            },
+            None => Step::Done,
+        }
+    }
+}
+
+/// Collects batches up to a byte bound.
+struct Gather {
+    records: Records,
+    bytes: usize,
+    max_bytes: usize,
+    min_one_batch: bool,
+    next_offset: i64,
+    bound: i64,
+    full: bool,
+}
+
+impl Gather {
+    fn new(request: &ReadRequest, bound: i64) -> Self {
+        Self {
+            records: Records::default(),
+            bytes: 0,
+            max_bytes: request.max_bytes,
+            min_one_batch: request.min_one_batch,
+            next_offset: request.offset,
+            bound,
+            full: false,
+        }
+    }
+
+    fn wants_more(&self) -> bool {
+        !self.full && (self.bytes < self.max_bytes || self.needs_first())
+    }
+
+    fn needs_first(&self) -> bool {
+        self.min_one_batch && self.bytes == 0
+    }
+
+    fn room(&self) -> usize {
+        self.max_bytes.saturating_sub(self.bytes)
+    }
+
+    /// Takes the run's batches from `next_offset` on, as far as there is room.
+    fn take_run(&mut self, run: &Bytes, partition: &Partition) -> Result<(), ReadError> {
+        let (mut from, mut to, mut next_offset) = (None, 0, self.next_offset);
+        let mut at = 0;
+        while at < run.len() {
+            let header = BatchHeader::parse(run.get(at..).unwrap_or_default())
+                .map_err(|error| partition.damaged(next_offset, &error.to_string()))?;
+            if header.base_offset >= self.bound {
+                self.full = true;
+                break;
+            }
+            let len = header.total_len();
+            if header.last_offset() >= self.next_offset {
+                let start = *from.get_or_insert(at);
+                let first = self.needs_first() && start == at;
+                if at + len - start > self.room() && !first {
+                    self.full = true;
+                    break;
+                }
+                to = at + len;
+                next_offset = header.next_offset();
+            }
+            at += len;
+        }
+        if let Some(from) = from.filter(|from| to > *from) {
+            self.bytes += to - from;
+            self.records.push(run.slice(from..to));
+            self.next_offset = next_offset;
+        }
+        Ok(())
+    }
+
+    fn take_cold(&mut self, cold: object::ColdRead) {
+        let mut empty = true;
+        for chunk in cold.records {
+            empty &= chunk.is_empty();
+            self.bytes += chunk.len();
+            self.records.push(chunk);
+        }
+        self.full = empty;
+        self.next_offset = cold.next_offset;
+    }
+}

@@ -1,0 +1,153 @@
+//! What makes records go: retention by time and size, and DeleteRecords.
+//!
+//! The log start moves in metadata first, then here (LOG-4: it never moves back), then extents
+//! below it are trimmed; the objects die with their last extent and GC deletes them. Retention
+//! works on whole extents and runs, as Kafka works on whole segments, and the last of them never
+//! goes by size. A record's own timestamp decides its age.
+
+use std::sync::Arc;
+
+use metadata::LogStart;
+use tracing::{info, warn};
+
+use crate::{
+    error::Error,
+    log::Log,
+    partition::{Partition, State},
+};
+
+impl Partition {
+    /// Moves the log start to `before_offset`; `-1` stands for the high watermark. Returns the
+    /// log start afterwards, which is the answer's low watermark.
+    ///
+    /// # Errors
+    /// [`Error::AboveHighWatermark`]; [`Error::Metadata`], where the outcome may be unknown and
+    /// the call may be repeated.
+    pub async fn delete_records(&self, before_offset: i64) -> Result<i64, Error> {
+        let target = {
+            let state = self.lock();
+            if state.closed.is_some() {
+                return Err(Error::NotServed);
+            }
+            let high_watermark = state.high_watermark;
+            let target = if before_offset == -1 { high_watermark } else { before_offset };
+            if target > high_watermark || target < 0 {
+                return Err(Error::AboveHighWatermark { offset: target, high_watermark });
+            }
+            target
+        };
+        self.advance_log_start(target).await
+    }
+
+    async fn advance_log_start(&self, target: i64) -> Result<i64, Error> {
+        let row = {
+            let state = self.lock();
+            if target <= state.log_start {
+                return Ok(state.log_start);
+            }
+            LogStart { key: self.key, leader_epoch: state.leader_epoch.0, log_start_offset: target }
+        };
+        let (metadata, fence) = (&self.shared.metadata, &self.shared.fence);
+        metadata.advance_log_start(fence, vec![row]).await?;
+        let trimmed = {
+            let mut state = self.lock();
+            state.log_start = state.log_start.max(target);
+            state.trim()
+        };
+        if trimmed {
+            metadata.trim_objects(fence, vec![row]).await?;
+        }
+        Ok(self.lock().log_start)
+    }
+
+    /// Where retention wants the log to start, if that is further on.
+    fn retention_target(&self, now_ms: i64) -> Option<i64> {
+        let state = self.lock();
+        if state.closed.is_some() || !state.config.cleanup_policy.delete {
+            return None;
+        }
+        let target = state.expired_end(now_ms).max(state.oversized_end()).min(state.last_stable());
+        (target > state.log_start).then_some(target)
+    }
+}
+
+impl Log {
+    /// One pass of retention over all partitions.
+    pub async fn enforce_retention(self: &Arc<Self>) {
+        let now_ms = self.shared().clock.now_ms();
+        for partition in self.partitions() {
+            let Some(target) = partition.retention_target(now_ms) else { continue };
+            match partition.advance_log_start(target).await {
+                Ok(log_start) => info!(
+                    topic = partition.topic(),
+                    partition = partition.key().partition,
+                    log_start,
+                    "retention moved the log start"
+                ),
+                Err(error) => warn!(
+                    topic = partition.topic(),
+                    partition = partition.key().partition,
+                    %error,
+                    "retention failed, will try again"
+                ),
+            }
+        }
+    }
+}
+
+impl State {
+    /// Drops extents and runs wholly below the log start; whether there were extents.
+    fn trim(&mut self) -> bool {
+        let before = self.extents.len();
+        let log_start = self.log_start;
+        self.extents.retain(|_, stored| stored.extent.end_offset > log_start);
+        self.drop_stored_runs();
+        self.extents.len() < before
+    }
+
+    fn expired_end(&self, now_ms: i64) -> i64 {
+        let Some(retention_ms) = self.config.retention_ms else { return self.log_start };
+        let cutoff = now_ms.saturating_sub(retention_ms);
+        let units = self.retention_units();
+        let expired =
+            units.take_while(|unit| unit.max_timestamp < cutoff && unit.max_timestamp >= 0);
+        expired.last().map_or(self.log_start, |unit| unit.end_offset)
+    }
+
+    fn oversized_end(&self) -> i64 {
+        let Some(retention_bytes) = self.config.retention_bytes else { return self.log_start };
+        let mut excess = self.size_bytes().saturating_sub(retention_bytes);
+        let mut end_offset = self.log_start;
+        let mut units = self.retention_units().peekable();
+        while let Some(unit) = units.next() {
+            if unit.bytes > excess || units.peek().is_none() {
+                break;
+            }
+            excess -= unit.bytes;
+            end_offset = unit.end_offset;
+        }
+        end_offset
+    }
+
+    /// Extents, then the runs that no object holds yet, in offset order.
+    fn retention_units(&self) -> impl Iterator<Item = Unit> + '_ {
+        let extents = self.extents.values().map(|stored| Unit {
+            end_offset: stored.extent.end_offset,
+            max_timestamp: stored.extent.max_timestamp,
+            bytes: stored.extent.bytes,
+        });
+        let unstored = self.runs.iter().filter(|run| run.base_offset >= self.committed_end);
+        extents.chain(unstored.map(|run| Unit {
+            end_offset: run.last_offset + 1,
+            max_timestamp: run.max_timestamp,
+            bytes: u64::from(run.len),
+        }))
+    }
+}
+
+/// What goes as a whole.
+struct Unit {
+    end_offset: i64,
+    max_timestamp: i64,
+    bytes: u64,
+}

@@ -14,6 +14,8 @@
 //! on disk is described in `docs/rfcs/0004-metadata.md`.
 
 mod cluster_id;
+#[cfg(test)]
+mod conformance;
 mod engine;
 mod error;
 mod memory;

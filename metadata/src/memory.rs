@@ -306,3 +306,30 @@ impl Rows for MemoryTransaction {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Subject, metadata_suite};
+
+    #[async_trait]
+    impl Subject for MemoryStore {
+        type Store = Self;
+
+        async fn create() -> Self {
+            Self::new()
+        }
+
+        fn store(&self) -> &Self {
+            self
+        }
+
+        async fn reopen(self) -> Self {
+            let tables = Arc::clone(&self.tables);
+            drop(self);
+            Self { tables }
+        }
+    }
+
+    metadata_suite!(suite, MemoryStore);
+}

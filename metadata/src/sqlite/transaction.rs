@@ -2,7 +2,8 @@
 //!
 //! A future may be dropped at any await. The slot remembers that a transaction was begun, so that
 //! the next one rolls the abandoned one back first; the connection's worker runs its commands in
-//! order, so nothing overtakes the roll-back. A connection whose state is in doubt is replaced.
+//! order, so nothing overtakes the roll-back. A connection whose state is in doubt is replaced;
+//! after a commit whose outcome is unknown nothing is written any more.
 
 use std::collections::BTreeMap;
 
@@ -25,11 +26,12 @@ pub(super) struct Slot {
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
     begun: bool,
+    failed: Option<String>,
 }
 
 impl Slot {
     pub(super) fn new(options: SqliteConnectOptions, connection: Option<SqliteConnection>) -> Self {
-        Self { options, connection, begun: false }
+        Self { options, connection, begun: false, failed: None }
     }
 
     pub(super) fn take(&mut self) -> Option<SqliteConnection> {
@@ -37,7 +39,15 @@ impl Slot {
         self.connection.take()
     }
 
+    /// The connection, if there is one.
+    pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection> {
+        self.connection.as_mut().ok_or_else(closed)
+    }
+
     async fn begin(&mut self, statement: &'static str) -> Result<()> {
+        if let Some(failure) = &self.failed {
+            return Err(Error::Io(format!("an earlier commit failed, open it again: {failure}")));
+        }
         if self.begun {
             self.roll_back().await;
         }
@@ -45,9 +55,8 @@ impl Slot {
             let connected = self.options.connect().await.map_err(error::before_commit)?;
             self.connection = Some(connected);
         }
-        let Some(connection) = &mut self.connection else { return Err(closed()) };
         self.begun = true;
-        let begun = sqlx::query(statement).execute(connection).await;
+        let begun = sqlx::query(statement).execute(self.connection()?).await;
         if let Err(error) = begun {
             let error = error::before_commit(error);
             self.begun = false;
@@ -60,7 +69,7 @@ impl Slot {
     }
 
     async fn commit(&mut self) -> Result<()> {
-        let Some(connection) = &mut self.connection else { return Err(closed()) };
+        let connection = self.connection()?;
         match sqlx::query("COMMIT").execute(connection).await {
             Ok(_) => {
                 self.begun = false;
@@ -69,7 +78,8 @@ impl Slot {
             Err(error) => {
                 let error = error::at_commit(error);
                 if error.is_outcome_unknown() {
-                    // A new connection reads from the file what is durable.
+                    // What a sync that failed has dropped, a later one would not bring back.
+                    self.failed = Some(error.to_string());
                     self.take();
                 } else {
                     self.roll_back().await;
@@ -112,7 +122,15 @@ impl SqliteTransaction {
     }
 
     fn connection(&mut self) -> Result<&mut SqliteConnection> {
-        self.slot.connection.as_mut().ok_or_else(closed)
+        self.slot.connection()
+    }
+
+    /// Ends the transaction without the slot's knowledge.
+    #[cfg(test)]
+    pub(super) async fn commit_underneath(mut self) -> Self {
+        let connection = self.connection().expect("a transaction has a connection");
+        sqlx::query("COMMIT").execute(connection).await.expect("the transaction is open");
+        self
     }
 }
 

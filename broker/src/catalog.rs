@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use common::{PartitionKey, TopicId, spawn::Spawner};
+use common::{LeaderEpoch, NodeId, PartitionKey, TopicId, spawn::Spawner};
 use metadata::{Fence, MetadataStore, NewTopic, Topic};
 use storage::{Log, Partition, TopicLogConfig};
 use tokio::sync::{Mutex, oneshot, watch};
@@ -34,11 +34,34 @@ pub struct TopicEntry {
     pub partitions: Vec<Arc<Partition>>,
 }
 
+/// A partition's leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// The broker.
+    pub node_id: NodeId,
+    /// Its epoch.
+    pub epoch: LeaderEpoch,
+}
+
 impl TopicEntry {
     /// The partition with this index, if there is one.
     #[must_use]
     pub fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// What the metadata store holds of the partition with this index.
+    #[must_use]
+    pub fn row(&self, index: i32) -> Option<&metadata::Partition> {
+        self.topic.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// Who leads the partition with this index, and under which epoch: the log knows it, since
+    /// the epoch moves at each start.
+    #[must_use]
+    pub fn leader(&self, index: i32) -> Option<Leader> {
+        let (row, partition) = (self.row(index)?, self.partition(index)?);
+        Some(Leader { node_id: row.owner, epoch: partition.leader_epoch() })
     }
 
     /// The key of the partition with this index.

@@ -3,17 +3,23 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
-use common::{NodeId, clock::SharedClock, memory::MemoryBudget, rng::Rng, spawn::Spawner};
+use common::{
+    NodeId,
+    clock::SharedClock,
+    memory::{MemoryBudget, Reservation},
+    rng::Rng,
+    spawn::Spawner,
+};
 use metadata::{Fence, MetadataStore};
-use protocol::ApiKey;
+use protocol::{ApiKey, RequestHeader};
 use storage::Log;
 
 use crate::{
-    catalog::Catalog, fetch_session::FetchSessions, options::BrokerOptions,
-    producer_ids::ProducerIds, purgatory::Purgatory, shutdown::Shutdown,
+    catalog::Catalog, config::dynamic::Configs, fetch_session::FetchSessions, metrics::Metrics,
+    options::BrokerOptions, producer_ids::ProducerIds, purgatory::Purgatory, shutdown::Shutdown,
 };
 
 /// One broker. Handlers share it; nothing in it is replaced after the start but the options and
@@ -32,6 +38,8 @@ pub struct Broker {
     pub log: Arc<Log>,
     /// The topics.
     pub catalog: Catalog,
+    /// The configuration in force, for the handlers that show and change it.
+    pub configs: Arc<Configs>,
     /// Producer ids for InitProducerId.
     pub producer_ids: ProducerIds,
     /// Incremental fetch sessions.
@@ -44,6 +52,8 @@ pub struct Broker {
     pub fetch_memory: MemoryBudget,
     /// Asks connections to drain and end.
     pub shutdown: Shutdown,
+    /// Counters of requests and connections.
+    pub metrics: Metrics,
     /// Time.
     pub clock: SharedClock,
     /// Randomness.
@@ -68,6 +78,8 @@ pub struct BrokerParts {
     pub log: Arc<Log>,
     /// The topics, already handed to the log.
     pub catalog: Catalog,
+    /// The configuration; the catalog reads the same one.
+    pub configs: Arc<Configs>,
     /// The settings.
     pub options: BrokerOptions,
     /// Time.
@@ -86,11 +98,12 @@ impl Broker {
         Arc::new(Self {
             node_id: parts.node_id,
             cluster_id: parts.cluster_id,
-            producer_ids: ProducerIds::new(Arc::clone(&parts.metadata), parts.fence.clone()),
+            producer_ids: ProducerIds::new(Arc::clone(&parts.metadata), parts.fence),
             fence: parts.fence,
             metadata: parts.metadata,
             log: parts.log,
             catalog: parts.catalog,
+            configs: parts.configs,
             fetch_sessions: FetchSessions::new(
                 options.fetch_sessions_max,
                 parts.clock.clone(),
@@ -100,6 +113,7 @@ impl Broker {
             request_memory: MemoryBudget::new(options.request_pool_bytes),
             fetch_memory: MemoryBudget::new(options.fetch_pool_bytes),
             shutdown: Shutdown::new(),
+            metrics: Metrics::new(),
             clock: parts.clock,
             rng: parts.rng,
             spawner: parts.spawner,
@@ -120,7 +134,7 @@ impl Broker {
 }
 
 /// One request's circumstances.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RequestContext {
     /// The API.
     pub api_key: ApiKey,
@@ -132,6 +146,33 @@ pub struct RequestContext {
     pub client_id: String,
     /// The connection that it came on.
     pub connection: Arc<ConnectionInfo>,
+    held: Mutex<Vec<Reservation>>,
+}
+
+impl RequestContext {
+    pub(crate) fn new(header: RequestHeader, connection: Arc<ConnectionInfo>) -> Self {
+        Self {
+            api_key: header.api_key,
+            api_version: header.api_version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.unwrap_or_default(),
+            connection,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Keeps memory reserved until the answer has been written to the socket.
+    pub fn hold(&self, reservation: Reservation) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(reservation);
+    }
+
+    pub(crate) fn take_held(&self) -> Vec<Reservation> {
+        std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn version_of(&self) -> (ApiKey, i16, i32) {
+        (self.api_key, self.api_version, self.correlation_id)
+    }
 }
 
 /// One connection's circumstances.

@@ -46,8 +46,12 @@ pub type Response<A> = <<A as Api>::Request as Request>::Response;
 
 /// An API whose answer is awaited before the connection's next request is read.
 pub trait Handler: Api {
-    /// Does the work. Dropped where it awaits when the client disconnects: state that must not be
-    /// left half-changed is changed in a spawned task or between two awaits.
+    /// Whether the work is dropped when the client goes away: for long polls, never for changes.
+    const CANCELLED_BY_DISCONNECT: bool = false;
+
+    /// Does the work. It may be dropped where it awaits (the client of a long poll is gone, the
+    /// process ends): state that must not be left half-changed is changed in a spawned task or
+    /// between two awaits.
     fn handle(
         broker: &Arc<Broker>,
         context: &RequestContext,

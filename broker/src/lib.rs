@@ -15,4 +15,23 @@
 //! `protocol::api_key`. Nothing is advertised that has no handler.
 
 pub mod acl;
+pub mod catalog;
+pub mod config;
+pub mod context;
+pub mod features;
+pub mod fetch_session;
+pub mod handler;
+pub mod metrics;
 pub mod options;
+pub mod producer_ids;
+pub mod purgatory;
+pub mod server;
+pub mod shutdown;
+pub mod start;
+pub mod testing;
+pub mod topic_name;
+
+mod connection;
+mod dispatch;
+mod handlers;
+mod leadership;

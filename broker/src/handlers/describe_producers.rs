@@ -1,0 +1,103 @@
+//! DescribeProducers (key 61, v0): the producers with batches in a partition.
+//!
+//! KIP-664. Without transactions every producer has coordinator epoch -1 and no open transaction.
+
+use std::sync::Arc;
+
+use protocol::{
+    ErrorCode,
+    messages::describe_producers::{
+        DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState,
+        TopicResponse,
+    },
+};
+use storage::ActiveProducer;
+
+use crate::{
+    acl::{Access, Operation, Resource},
+    catalog::TopicEntry,
+    context::{Broker, RequestContext},
+    handler::{Api, Handler},
+    topic_name,
+};
+
+/// Kafka's "no transaction coordinator has written here".
+const NO_COORDINATOR_EPOCH: i32 = -1;
+/// Kafka's "no open transaction".
+const NO_TRANSACTION: i64 = -1;
+
+/// The handler.
+#[derive(Debug)]
+pub(crate) struct DescribeProducers;
+
+impl Api for DescribeProducers {
+    type Request = DescribeProducersRequest;
+
+    fn resources(request: &DescribeProducersRequest) -> Vec<Access> {
+        let topics = request.topics.iter().map(|topic| Resource::Topic(topic.name.clone()));
+        topics.map(|topic| Access::new(Operation::Read, topic)).collect()
+    }
+
+    fn error_response(
+        request: &DescribeProducersRequest,
+        error: ErrorCode,
+    ) -> DescribeProducersResponse {
+        answer(request, |_, index| failed(index, error))
+    }
+}
+
+impl Handler for DescribeProducers {
+    async fn handle(
+        broker: &Arc<Broker>,
+        context: &RequestContext,
+        request: DescribeProducersRequest,
+    ) -> DescribeProducersResponse {
+        let image = broker.catalog.image();
+        answer(&request, |topic, index| {
+            let described = if topic_name::validate(topic).is_err() {
+                Err(ErrorCode::InvalidTopicException)
+            } else {
+                describe(image.by_name(topic).map(Arc::as_ref), index)
+            };
+            described.unwrap_or_else(|error| {
+                broker.metrics.error(context.api_key, error);
+                failed(index, error)
+            })
+        })
+    }
+}
+
+fn answer(
+    request: &DescribeProducersRequest,
+    mut one: impl FnMut(&str, i32) -> PartitionResponse,
+) -> DescribeProducersResponse {
+    let topics = request.topics.iter().map(|topic| TopicResponse {
+        name: topic.name.clone(),
+        partitions: topic.partition_indexes.iter().map(|index| one(&topic.name, *index)).collect(),
+    });
+    DescribeProducersResponse { topics: topics.collect(), ..Default::default() }
+}
+
+fn describe(topic: Option<&TopicEntry>, index: i32) -> Result<PartitionResponse, ErrorCode> {
+    let partition =
+        topic.and_then(|topic| topic.partition(index)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let active_producers = partition.producers().iter().filter_map(producer_state).collect();
+    Ok(PartitionResponse { partition_index: index, active_producers, ..Default::default() })
+}
+
+/// `None` where none of the producer's batches is durable yet: it is not active for anybody else.
+fn producer_state(producer: &ActiveProducer) -> Option<ProducerState> {
+    let last = producer.batches.last()?;
+    Some(ProducerState {
+        producer_id: producer.producer_id.0,
+        producer_epoch: i32::from(last.producer_epoch),
+        last_sequence: last.last_sequence,
+        last_timestamp: last.timestamp,
+        coordinator_epoch: NO_COORDINATOR_EPOCH,
+        current_txn_start_offset: NO_TRANSACTION,
+    })
+}
+
+fn failed(index: i32, error: ErrorCode) -> PartitionResponse {
+    PartitionResponse { partition_index: index, error_code: error.code(), ..Default::default() }
+}

@@ -1,0 +1,43 @@
+//! Producer ids in blocks (KIP-730): the metadata store hands out a block, the broker counts in it.
+//! A restart loses what was left of a block, so no id is ever handed out twice.
+
+use std::{ops::Range, sync::Arc};
+
+use common::ProducerId;
+use metadata::{Fence, MetadataStore};
+use tokio::sync::Mutex;
+
+/// Ids per block, as Kafka's `ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`.
+pub const PRODUCER_ID_BLOCK_SIZE: i64 = 1000;
+
+/// Hands out producer ids.
+#[derive(Debug)]
+pub struct ProducerIds {
+    metadata: Arc<dyn MetadataStore>,
+    fence: Fence,
+    block: Mutex<Range<i64>>,
+}
+
+impl ProducerIds {
+    /// Nothing is allocated before the first id is asked for.
+    #[must_use]
+    pub fn new(metadata: Arc<dyn MetadataStore>, fence: Fence) -> Self {
+        Self { metadata, fence, block: Mutex::new(0..0) }
+    }
+
+    /// An id that no producer has had.
+    ///
+    /// # Errors
+    /// As the metadata store fails to hand out a block.
+    pub async fn next(&self) -> Result<ProducerId, metadata::Error> {
+        let mut block = self.block.lock().await;
+        if block.is_empty() {
+            let first =
+                self.metadata.allocate_producer_ids(&self.fence, PRODUCER_ID_BLOCK_SIZE).await?;
+            *block = first..first.saturating_add(PRODUCER_ID_BLOCK_SIZE);
+        }
+        let id = block.start;
+        block.start += 1;
+        Ok(ProducerId(id))
+    }
+}

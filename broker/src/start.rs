@@ -1,0 +1,136 @@
+//! Starting and stopping a broker: the order in which its parts come up and go down.
+//!
+//! Session first (it fences a former process), then the leases' new epochs, then the log's
+//! recovery, and only then what a listener can be opened for. Stopping is the way back.
+
+use std::sync::Arc;
+
+use common::{clock::SharedClock, rng::Rng, spawn::Spawner};
+use metadata::{MetadataStore, OpenSession, Session, Topic};
+use storage::{Log, LogDeps, object_store::ObjectStorage, wal::WalFs};
+use tracing::{info, warn};
+
+use crate::{
+    catalog::{self, Catalog, TopicConfigs},
+    config::{
+        broker::BrokerConfig,
+        dynamic::Configs,
+        effective::Layers,
+        sources::{ConfigErrors, StaticConfig},
+    },
+    context::{Broker, BrokerParts},
+};
+
+/// What a broker is started from: its configuration and every way to the outside world.
+#[derive(Debug)]
+pub struct StartDeps {
+    /// What was set at start.
+    pub static_config: Arc<StaticConfig>,
+    /// The port that the listener is bound to, advertised where the configuration names none.
+    pub port: u16,
+    /// Durable metadata.
+    pub metadata: Arc<dyn MetadataStore>,
+    /// The WAL's directory.
+    pub wal_fs: Arc<dyn WalFs>,
+    /// The object store.
+    pub objects: Arc<ObjectStorage>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub rng: Rng,
+    /// Tasks.
+    pub spawner: Spawner,
+}
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration cannot be run.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigErrors),
+    /// The metadata store refused or failed.
+    #[error("metadata: {0}")]
+    Metadata(#[from] metadata::Error),
+    /// The log could not be recovered.
+    #[error("log: {0}")]
+    Storage(#[from] storage::Error),
+    /// Metadata and log disagree on the topics.
+    #[error("topics: {0}")]
+    Catalog(#[from] catalog::Error),
+}
+
+/// Opens the session, recovers the log and puts the broker together.
+///
+/// # Errors
+/// [`StartError`]; nothing was acknowledged and nothing needs undoing.
+pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
+    let session = open_session(&deps).await?;
+    let taken = deps.metadata.acquire_partitions(&session.fence).await?;
+    let image = deps.metadata.load().await?;
+    let configs = Arc::new(Configs::new(
+        Arc::clone(&deps.static_config),
+        session.node_id,
+        &image.broker_configs,
+    )?);
+    let log_deps = LogDeps {
+        metadata: Arc::clone(&deps.metadata),
+        fence: session.fence,
+        wal_fs: deps.wal_fs,
+        objects: deps.objects,
+        clock: Arc::clone(&deps.clock),
+        rng: deps.rng.clone(),
+        spawner: deps.spawner.clone(),
+        config: configs.broker().log.clone(),
+    };
+    let config_of = |topic: &Topic| Arc::new(configs.log_config(&topic.configs));
+    let log = Log::open(log_deps, &image, config_of).await?;
+    info!(
+        cluster_id = session.cluster_id,
+        node_id = session.node_id.0,
+        topics = image.topics.len(),
+        partitions = taken.len(),
+        "log opened"
+    );
+    let catalog = Catalog::new(
+        session.fence,
+        Arc::clone(&deps.metadata),
+        Arc::clone(&log),
+        Arc::<Configs>::clone(&configs),
+        deps.spawner.clone(),
+        image.topics,
+    )?;
+    Ok(Broker::new(BrokerParts {
+        node_id: session.node_id,
+        cluster_id: session.cluster_id,
+        fence: session.fence,
+        metadata: deps.metadata,
+        log,
+        catalog,
+        options: configs.broker().options(deps.port),
+        configs,
+        clock: deps.clock,
+        rng: deps.rng,
+        spawner: deps.spawner,
+    }))
+}
+
+async fn open_session(deps: &StartDeps) -> Result<Session, StartError> {
+    let layers = Layers { static_config: Arc::clone(&deps.static_config), ..Layers::default() };
+    let request = OpenSession {
+        node_id: BrokerConfig::new(&layers)?.node_id,
+        cluster_id_if_new: metadata::cluster_id(deps.rng.uuid()),
+    };
+    Ok(deps.metadata.open_session(request).await?)
+}
+
+/// Stops a broker in order: connections answer what they have taken on, then the log syncs and
+/// seals.
+pub async fn stop(broker: &Broker) {
+    let timeout = broker.configs.broker().shutdown_timeout;
+    if !broker.shutdown.drain(timeout).await {
+        warn!(timeout_ms = timeout.as_millis(), "connections did not end in time");
+    }
+    broker.log.shutdown().await;
+    info!("log closed");
+}

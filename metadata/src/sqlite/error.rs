@@ -55,3 +55,16 @@ fn primary_code(error: &sqlx::Error) -> Option<u32> {
     let extended: u32 = code.parse().ok()?;
     Some(extended & 0xff)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_unknown_cause_is_definite_before_the_commit_and_unknown_at_it() {
+        let error = || sqlx::Error::Io(std::io::Error::other("fsync failed"));
+        assert!(matches!(before_commit(error()), Error::Io(_)));
+        assert!(matches!(at_commit(error()), Error::UnknownOutcome(_)));
+        assert!(matches!(at_commit(sqlx::Error::WorkerCrashed), Error::UnknownOutcome(_)));
+    }
+}

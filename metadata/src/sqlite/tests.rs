@@ -193,3 +193,13 @@ async fn nothing_is_written_after_a_commit_of_unknown_outcome() {
     let subject = subject.reopen().await;
     subject.store.create_topic(&fence, new_topic(2, 1)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_file_of_version_1_is_read_as_it_always_was() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(file(&directory), include_bytes!("../../testdata/metadata.v1.db")).unwrap();
+    let store = SqliteStore::open(&file(&directory)).await.unwrap();
+    let exported = store.export().await.unwrap();
+    let expected = include_str!("../../testdata/snapshot.v1.json").trim_end();
+    assert_eq!(String::from_utf8_lossy(&exported), expected);
+}

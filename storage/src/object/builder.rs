@@ -111,8 +111,7 @@ pub fn build_blocks_footer(
         let len = usize::try_from(len).map_err(|error| failed(position, error.to_string()))?;
         file.read_at(position, len).map_err(|error| failed(position, error.to_string()))
     };
-    let mut builder =
-        BlocksBuilder { partitions: BTreeMap::new(), data_len: 0, data_crc32c: 0 };
+    let mut builder = BlocksBuilder { partitions: BTreeMap::new(), data_len: 0, data_crc32c: 0 };
     let mut position = origin.from;
     if position == 0 {
         let bytes = read(0, HEAD_BYTES)?;
@@ -130,8 +129,8 @@ pub fn build_blocks_footer(
             return Err(failed(position, BlockError::Misplaced.to_string()));
         }
         let bytes = read(position, header.total_len())?;
-        let (directory, batches) = verify_block(&header, &bytes)
-            .map_err(|error| failed(position, error.to_string()))?;
+        let (directory, batches) =
+            verify_block(&header, &bytes).map_err(|error| failed(position, error.to_string()))?;
         builder
             .block(position - origin.from, &directory, &batches)
             .map_err(|error| failed(position, error.to_string()))?;
@@ -153,10 +152,8 @@ fn verify_block(
     header: &BlockHeader,
     bytes: &[u8],
 ) -> std::result::Result<(Directory, Vec<Vec<BatchHeader>>), BlockError> {
-    let cut = || BlockError::Truncated {
-        needed: header.content_len(),
-        available: bytes.len() as u64,
-    };
+    let cut =
+        || BlockError::Truncated { needed: header.content_len(), available: bytes.len() as u64 };
     let payload_start = usize::try_from(header.payload_start()).map_err(|_| cut())?;
     let content_len = usize::try_from(header.content_len()).map_err(|_| cut())?;
     let directory = bytes.get(BLOCK_HEADER_BYTES..payload_start).ok_or_else(cut)?;

@@ -13,6 +13,7 @@
 
 use bytes::Bytes;
 use common::{ObjectId, PartitionKey, TopicId};
+use metadata::Extent;
 use uuid::Uuid;
 
 use super::{
@@ -343,9 +344,10 @@ impl PartitionFooter {
                 .ok_or(FormatError::Invalid("index position outside the data"))?;
             let entry =
                 IndexEntry { offset, max_timestamp: timestamp, position, crc32c: reader.u32()? };
-            if index.last().is_some_and(|last| {
-                last.offset >= entry.offset || last.position >= entry.position
-            }) {
+            if index
+                .last()
+                .is_some_and(|last| last.offset >= entry.offset || last.position >= entry.position)
+            {
                 return Err(FormatError::Invalid("index out of order"));
             }
             index.push(entry);
@@ -366,6 +368,21 @@ impl PartitionFooter {
             index,
             producers,
         })
+    }
+
+    /// The extent as the metadata store keeps it, committed under `leader_epoch`.
+    #[must_use]
+    pub fn extent(&self, leader_epoch: i32) -> Extent {
+        Extent {
+            key: self.key,
+            leader_epoch,
+            base_offset: self.base_offset,
+            end_offset: self.end_offset,
+            bytes: self.bytes,
+            first_position: self.index.first().map_or(0, |entry| entry.position),
+            min_timestamp: self.min_timestamp,
+            max_timestamp: self.max_timestamp,
+        }
     }
 
     /// Position of the last entry at or before `offset`: where a reader starts.

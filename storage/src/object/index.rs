@@ -70,8 +70,8 @@ impl PartitionBuilder {
     /// so a batch may start above the end, where `gaps` says so, but never below.
     pub(super) fn push(&mut self, batch: &BatchHeader, gaps: bool) -> Result<(), FormatError> {
         let footer = &mut self.footer;
-        let continues = batch.base_offset == footer.end_offset
-            || gaps && batch.base_offset > footer.end_offset;
+        let continues =
+            batch.base_offset == footer.end_offset || gaps && batch.base_offset > footer.end_offset;
         if !continues || batch.last_offset_delta < 0 {
             return Err(FormatError::Invalid("a batch does not continue its partition"));
         }
@@ -121,15 +121,14 @@ impl ProducerTracker {
         if !batch.has_producer_id() {
             return;
         }
-        let producer =
-            self.producers.entry(batch.producer_id).or_insert_with(|| ProducerUpdate {
-                producer_id: batch.producer_id,
-                producer_epoch: batch.producer_epoch,
-                marker_offset: None,
-                txn_first_offset: None,
-                last_timestamp: batch.max_timestamp,
-                batches: Vec::new(),
-            });
+        let producer = self.producers.entry(batch.producer_id).or_insert_with(|| ProducerUpdate {
+            producer_id: batch.producer_id,
+            producer_epoch: batch.producer_epoch,
+            marker_offset: None,
+            txn_first_offset: None,
+            last_timestamp: batch.max_timestamp,
+            batches: Vec::new(),
+        });
         if batch.producer_epoch != producer.producer_epoch {
             producer.producer_epoch = batch.producer_epoch;
             producer.batches.clear();

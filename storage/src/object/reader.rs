@@ -119,8 +119,7 @@ impl ObjectReader {
         let footer = self.footer(object).await?;
         let partition = held(object, &footer, key, from_offset)?;
         let walk = || {
-            Walk::new(&footer, partition, wanted)
-                .ok_or_else(|| not_held(object, key, from_offset))
+            Walk::new(&footer, partition, wanted).ok_or_else(|| not_held(object, key, from_offset))
         };
         let found = match self.inner.storage.local_path(&object.key) {
             Some(path) => self.walk_file(object, key, path, walk()?).await?,

@@ -280,8 +280,7 @@ impl BlocksWalk {
             let wrong = |reason: String| Damage { position, reason };
             let batch = BatchRef::parse(rest).map_err(|error| wrong(error.to_string()))?;
             let header = batch.header();
-            if BatchEntry::of(header) != *entry
-                || header.partition_leader_epoch != run.leader_epoch
+            if BatchEntry::of(header) != *entry || header.partition_leader_epoch != run.leader_epoch
             {
                 return Err(wrong("a batch differs from its block's directory".to_owned()));
             }

@@ -50,11 +50,7 @@ fn golden(layout: Layout) -> Footer {
     Footer {
         object_id: ObjectId(Uuid::from_bytes([9; 16])),
         layout,
-        origin: (layout == Layout::Blocks).then_some(Origin {
-            file_id: 42,
-            from: 0,
-            to: 2 << 20,
-        }),
+        origin: (layout == Layout::Blocks).then_some(Origin { file_id: 42, from: 0, to: 2 << 20 }),
         data_len: 2 << 20,
         data_crc32c: 0x1234_5678,
         partitions: if layout == Layout::Blocks { vec![partition, other] } else { vec![partition] },
@@ -150,25 +146,24 @@ fn producers() -> impl Strategy<Value = Vec<ProducerUpdate>> {
             }
         },
     );
-    let update = (
-        any::<(i64, i16, Option<i64>, Option<i64>, i64)>(),
-        prop::collection::vec(batch, 0..=5),
-    )
-        .prop_map(|((id, epoch, marker_offset, txn_first_offset, last_timestamp), batches)| {
-            ProducerUpdate {
-                producer_id: id,
-                producer_epoch: epoch,
-                marker_offset,
-                txn_first_offset,
-                last_timestamp,
-                batches,
-            }
-        });
+    let update =
+        (any::<(i64, i16, Option<i64>, Option<i64>, i64)>(), prop::collection::vec(batch, 0..=5))
+            .prop_map(|((id, epoch, marker_offset, txn_first_offset, last_timestamp), batches)| {
+                ProducerUpdate {
+                    producer_id: id,
+                    producer_epoch: epoch,
+                    marker_offset,
+                    txn_first_offset,
+                    last_timestamp,
+                    batches,
+                }
+            });
     prop::collection::vec(update, 0..4)
 }
 
 fn partition() -> impl Strategy<Value = PartitionFooter> {
-    let steps = prop::collection::vec((1..1_000_i64, 1..100_000_u64, any::<i64>(), any::<u32>()), 0..20);
+    let steps =
+        prop::collection::vec((1..1_000_i64, 1..100_000_u64, any::<i64>(), any::<u32>()), 0..20);
     (any::<[u8; 16]>(), any::<(i32, i32, u64, i64, i64)>(), 0..1_i64 << 60, steps, producers())
         .prop_map(|(topic, (partition, leader_epoch, bytes, low, high), base, steps, producers)| {
             let (mut offset, mut position) = (base, 0);

@@ -31,16 +31,27 @@ fn is_legal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-/// What two colliding names have in common: metrics know no difference between `.` and `_`.
+/// Whether two different names would be one to metrics, which know no difference between `.` and
+/// `_`.
 #[must_use]
-pub fn unify(name: &str) -> String {
-    name.replace('.', "_")
+pub fn collides(one: &str, other: &str) -> bool {
+    let unified = |byte: u8| if byte == b'.' { b'_' } else { byte };
+    one != other && one.bytes().map(unified).eq(other.bytes().map(unified))
 }
 
-/// Whether a name has a character that can make it collide with another.
+/// Kafka's topic of group offsets.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+/// Kafka's topic of transaction state.
+pub const TRANSACTION_STATE: &str = "__transaction_state";
+/// Kafka's topic of share group state.
+pub const SHARE_GROUP_STATE: &str = "__share_group_state";
+/// Kafka's metadata log, which is no topic here.
+pub const CLUSTER_METADATA: &str = "__cluster_metadata";
+
+/// Whether a topic belongs to the broker's own coordinators.
 #[must_use]
-pub fn may_collide(name: &str) -> bool {
-    name.contains(['.', '_'])
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, CONSUMER_OFFSETS | TRANSACTION_STATE | SHARE_GROUP_STATE)
 }
 
 #[cfg(test)]
@@ -79,8 +90,13 @@ mod tests {
 
     #[test]
     fn dots_and_underscores_collide() {
-        assert_eq!(unify("a.b"), unify("a_b"));
-        assert_ne!(unify("a-b"), unify("a_b"));
-        assert!(may_collide("a.b") && !may_collide("a-b"));
+        assert!(collides("a.b", "a_b") && collides("a_b", "a.b"));
+        assert!(!collides("a.b", "a.b") && !collides("a-b", "a_b") && !collides("a.b", "a.bc"));
+    }
+
+    #[test]
+    fn coordinators_topics_are_internal() {
+        assert!(is_internal("__consumer_offsets") && is_internal("__transaction_state"));
+        assert!(!is_internal("__consumer_offsets_") && !is_internal(CLUSTER_METADATA));
     }
 }

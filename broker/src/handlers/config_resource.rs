@@ -1,0 +1,208 @@
+//! What DescribeConfigs, AlterConfigs and IncrementalAlterConfigs share: the resources that have
+//! configurations, and how a change of one is made.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use common::NodeId;
+use protocol::ErrorCode;
+use tracing::{info, warn};
+
+use super::error;
+use crate::{
+    acl::{Access, Operation, Resource},
+    catalog,
+    config::{
+        alter::{AlterError, Settings},
+        dynamic::{ChangeError, Scope},
+        names::{self, ConfigKey},
+        topic,
+    },
+    context::Broker,
+    topic_name,
+};
+
+/// Kafka's types of resources with configurations; the discriminant is the id on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub(crate) enum ResourceType {
+    Topic = 2,
+    Broker = 4,
+    BrokerLogger = 8,
+    ClientMetrics = 16,
+    Group = 32,
+}
+
+impl ResourceType {
+    pub(crate) fn from_id(id: i8) -> Option<Self> {
+        [Self::Topic, Self::Broker, Self::BrokerLogger, Self::ClientMetrics, Self::Group]
+            .into_iter()
+            .find(|kind| *kind as i8 == id)
+    }
+}
+
+/// How often a change of a topic is tried again after another one came first.
+const CHANGE_ATTEMPTS: usize = 5;
+
+/// The access that a request for a resource's configuration needs.
+pub(crate) fn access(id: i8, name: &str, operation: Operation) -> Access {
+    match ResourceType::from_id(id) {
+        Some(ResourceType::Topic) => Access::new(operation, Resource::Topic(name.to_owned())),
+        Some(ResourceType::Group) => Access::new(operation, Resource::Group(name.to_owned())),
+        _ => Access::new(operation, Resource::Cluster),
+    }
+}
+
+/// The resources that a request names more than once, all of which Kafka refuses.
+pub(crate) fn duplicates<'a>(
+    resources: impl Iterator<Item = (i8, &'a str)>,
+) -> BTreeSet<(i8, &'a str)> {
+    let mut seen = BTreeSet::new();
+    resources.filter(|resource| !seen.insert(*resource)).collect()
+}
+
+/// The refusal of a resource that is named more than once.
+pub(crate) fn duplicate() -> AlterError {
+    AlterError::invalid_request("Each resource must appear at most once.")
+}
+
+/// Changes the settings of one resource to what `alter` makes of them; `alter` is also given how
+/// to find the resource's keys, and may run more than once.
+pub(crate) async fn change<F>(
+    broker: &Arc<Broker>,
+    (id, name): (i8, &str),
+    validate_only: bool,
+    alter: F,
+) -> Result<(), AlterError>
+where
+    F: Fn(&Settings, FindKey) -> Result<Settings, AlterError> + Send + Sync,
+{
+    match ResourceType::from_id(id) {
+        Some(ResourceType::Topic) => change_topic(broker, name, validate_only, alter).await,
+        Some(ResourceType::Broker) => change_broker(broker, name, validate_only, alter).await,
+        Some(
+            ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group,
+        )
+        | None => {
+            alter(&Settings::new(), |_| None)?;
+            Err(AlterError::invalid_request(format!("Unknown resource type {id}")))
+        }
+    }
+}
+
+/// Finds a key of one kind of resource.
+pub(crate) type FindKey = fn(&str) -> Option<&'static ConfigKey>;
+
+async fn change_topic<F>(
+    broker: &Arc<Broker>,
+    name: &str,
+    validate_only: bool,
+    alter: F,
+) -> Result<(), AlterError>
+where
+    F: Fn(&Settings, FindKey) -> Result<Settings, AlterError> + Send + Sync,
+{
+    if name.is_empty() {
+        return Err(AlterError::invalid_request("Default topic resources are not allowed."));
+    }
+    topic_name::validate(name)
+        .map_err(|message| AlterError { code: ErrorCode::InvalidTopicException, message })?;
+    for _ in 0..CHANGE_ATTEMPTS {
+        let image = broker.catalog.image();
+        let current = image.by_name(name).map(|entry| &entry.topic);
+        let settings = alter(&current.map(|t| t.configs.clone()).unwrap_or_default(), |key| {
+            names::topic_key(key)
+        })?;
+        let current = current.ok_or_else(|| unknown_topic(name))?;
+        topic::validate(&settings).map_err(AlterError::invalid_config)?;
+        if validate_only || settings == current.configs {
+            return Ok(());
+        }
+        let changed =
+            broker.catalog.set_topic_configs(current.id, current.config_version, settings).await;
+        match changed {
+            Ok(_) => {
+                info!(topic = name, "topic configuration changed");
+                return Ok(());
+            }
+            Err(catalog::Error::Metadata(metadata::Error::ConfigVersionMismatch { .. })) => {}
+            Err(
+                catalog::Error::UnknownTopic(_)
+                | catalog::Error::Metadata(metadata::Error::UnknownTopic { .. }),
+            ) => return Err(unknown_topic(name)),
+            Err(failure) => {
+                warn!(topic = name, error = %failure, "topic configuration not changed");
+                return Err(AlterError {
+                    code: error::catalog(&failure),
+                    message: failure.to_string(),
+                });
+            }
+        }
+    }
+    let message = "the topic's configuration changes too often".to_owned();
+    Err(AlterError { code: ErrorCode::RequestTimedOut, message })
+}
+
+fn unknown_topic(name: &str) -> AlterError {
+    AlterError {
+        code: ErrorCode::UnknownTopicOrPartition,
+        message: format!("The topic '{name}' does not exist."),
+    }
+}
+
+async fn change_broker<F>(
+    broker: &Arc<Broker>,
+    name: &str,
+    validate_only: bool,
+    alter: F,
+) -> Result<(), AlterError>
+where
+    F: Fn(&Settings, FindKey) -> Result<Settings, AlterError> + Send + Sync,
+{
+    let scope = scope(name, broker.node_id).map_err(|received| match received {
+        Some(id) => AlterError::invalid_request(format!(
+            "Unexpected broker id, expected {}, but received {id}",
+            broker.node_id
+        )),
+        None => AlterError::invalid_request(format!(
+            "Node id must be an integer, but it is: {name}"
+        )),
+    })?;
+    let (store, fence) = (broker.metadata.as_ref(), &broker.fence);
+    let alter = |settings: &Settings| alter(settings, |key| names::broker_key(key));
+    let changed = broker.configs.change(store, fence, scope, validate_only, alter).await;
+    let is_changed = changed.map_err(|failure| match failure {
+        ChangeError::Refused(refusal) => refusal,
+        ChangeError::Metadata(failure) => {
+            warn!(broker = name, error = %failure, "broker configuration not changed");
+            AlterError { code: error::metadata(&failure), message: failure.to_string() }
+        }
+    })?;
+    if is_changed {
+        info!(broker = name, "broker configuration changed");
+        apply(broker).await?;
+    }
+    Ok(())
+}
+
+/// Hands changed settings to the network side and to the topics that take them as defaults.
+async fn apply(broker: &Arc<Broker>) -> Result<(), AlterError> {
+    let port = broker.options().advertised.port;
+    broker.set_options(broker.configs.broker().options(port));
+    broker.catalog.refresh_configs().await.map_err(|failure| {
+        warn!(error = %failure, "changed defaults did not reach every topic");
+        AlterError { code: error::catalog(&failure), message: failure.to_string() }
+    })
+}
+
+/// Which brokers a resource name means: none or `<default>` is all of them. The error is the other
+/// broker's id, or nothing where it is no id at all.
+pub(crate) fn scope(name: &str, node_id: NodeId) -> Result<Scope, Option<i32>> {
+    if name.is_empty() {
+        return Ok(Scope::AllBrokers);
+    }
+    match name.parse::<i32>() {
+        Ok(id) if id == node_id.0 => Ok(Scope::ThisBroker),
+        Ok(other) => Err(Some(other)),
+        Err(_) => Err(None),
+    }
+}

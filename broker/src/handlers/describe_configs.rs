@@ -1,0 +1,187 @@
+//! DescribeConfigs (key 32, v1–v4): the configurations of topics and brokers, with where each value
+//! comes from (KIP-226), types and documentation (KIP-569).
+//!
+//! Not supported: broker loggers, client metrics and groups.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use protocol::{
+    ErrorCode,
+    messages::describe_configs::{
+        DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+        DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+    },
+};
+
+use super::config_resource::{self, ResourceType};
+use crate::{
+    acl::{Access, Operation},
+    config::{
+        dynamic::Scope,
+        effective::DescribedConfig,
+        names::{self, ConfigKey},
+    },
+    context::{Broker, RequestContext},
+    handler::{Api, Handler},
+    topic_name,
+};
+
+/// The handler.
+#[derive(Debug)]
+pub(crate) struct DescribeConfigs;
+
+/// Why a resource is not described.
+type Refusal = (ErrorCode, String);
+/// A key and its values.
+type Described = Vec<(&'static ConfigKey, DescribedConfig)>;
+
+impl Api for DescribeConfigs {
+    type Request = DescribeConfigsRequest;
+
+    fn resources(request: &DescribeConfigsRequest) -> Vec<Access> {
+        let resources = request.resources.iter();
+        resources
+            .map(|resource| {
+                let operation = Operation::DescribeConfigs;
+                config_resource::access(resource.resource_type, &resource.resource_name, operation)
+            })
+            .collect()
+    }
+
+    fn error_response(
+        request: &DescribeConfigsRequest,
+        error: ErrorCode,
+    ) -> DescribeConfigsResponse {
+        let resources = request.resources.iter();
+        let results = resources.map(|resource| DescribeConfigsResult {
+            error_code: error.code(),
+            error_message: Some(error.message().to_owned()),
+            ..result(resource)
+        });
+        DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+    }
+}
+
+impl Handler for DescribeConfigs {
+    async fn handle(
+        broker: &Arc<Broker>,
+        context: &RequestContext,
+        request: DescribeConfigsRequest,
+    ) -> DescribeConfigsResponse {
+        let results = request.resources.iter().map(|resource| match describe(broker, resource) {
+            Ok(described) => DescribeConfigsResult {
+                configs: shown(described, resource, &request),
+                ..result(resource)
+            },
+            Err((error, why)) => {
+                broker.metrics.error(context.api_key, error);
+                DescribeConfigsResult {
+                    error_code: error.code(),
+                    error_message: Some(why),
+                    ..result(resource)
+                }
+            }
+        });
+        DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+    }
+}
+
+fn result(resource: &DescribeConfigsResource) -> DescribeConfigsResult {
+    DescribeConfigsResult {
+        error_message: Some(String::new()),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.clone(),
+        ..Default::default()
+    }
+}
+
+fn describe(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Described, Refusal> {
+    match ResourceType::from_id(resource.resource_type) {
+        Some(ResourceType::Topic) => describe_topic(broker, &resource.resource_name),
+        Some(ResourceType::Broker) => describe_broker(broker, &resource.resource_name),
+        Some(
+            ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group,
+        )
+        | None => {
+            let why = format!("Unsupported resource type {}", resource.resource_type);
+            Err((ErrorCode::InvalidRequest, why))
+        }
+    }
+}
+
+fn describe_topic(broker: &Broker, name: &str) -> Result<Described, Refusal> {
+    topic_name::validate(name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
+    let image = broker.catalog.image();
+    // Kafka gives no message here.
+    let unknown = || (ErrorCode::UnknownTopicOrPartition, String::new());
+    let configs = &image.by_name(name).ok_or_else(unknown)?.topic.configs;
+    let layers = broker.configs.layers();
+    Ok(names::topic_keys().map(|key| (key, layers.describe_topic(key, configs))).collect())
+}
+
+fn describe_broker(broker: &Broker, name: &str) -> Result<Described, Refusal> {
+    let layers = broker.configs.layers();
+    match config_resource::scope(name, broker.node_id) {
+        Ok(Scope::AllBrokers) => {
+            let keys = names::broker_keys();
+            Ok(keys.filter_map(|key| Some((key, layers.describe_cluster(key)?))).collect())
+        }
+        Ok(Scope::ThisBroker) => {
+            let keys = names::broker_keys();
+            Ok(keys.map(|key| (key, layers.describe_broker(key))).collect())
+        }
+        Err(Some(_)) => Err((
+            ErrorCode::InvalidRequest,
+            format!(
+                "Unexpected broker id, expected {} or empty string, but received {name}",
+                broker.node_id
+            ),
+        )),
+        Err(None) => Err((
+            ErrorCode::InvalidRequest,
+            format!("Broker id must be an integer, but it is: {name}"),
+        )),
+    }
+}
+
+/// The keys that were asked for: all where there is no list or an empty one.
+fn shown(
+    described: Described,
+    resource: &DescribeConfigsResource,
+    request: &DescribeConfigsRequest,
+) -> Vec<DescribeConfigsResourceResult> {
+    let keys = resource.configuration_keys.iter().flatten().map(String::as_str);
+    let asked: BTreeSet<&str> = keys.collect();
+    described
+        .into_iter()
+        .filter(|(key, _)| asked.is_empty() || asked.contains(key.name))
+        .map(|(key, config)| entry(key, config, request))
+        .collect()
+}
+
+fn entry(
+    key: &ConfigKey,
+    config: DescribedConfig,
+    request: &DescribeConfigsRequest,
+) -> DescribeConfigsResourceResult {
+    let synonyms = config.synonyms.into_iter().filter(|_| request.include_synonyms);
+    DescribeConfigsResourceResult {
+        name: config.name.to_owned(),
+        value: config.value,
+        read_only: config.read_only,
+        config_source: config.source as i8,
+        is_sensitive: key.is_sensitive(),
+        synonyms: synonyms
+            .map(|synonym| DescribeConfigsSynonym {
+                name: synonym.name.to_owned(),
+                value: synonym.value,
+                source: synonym.source as i8,
+            })
+            .collect(),
+        config_type: key.kind as i8,
+        documentation: request.include_documentation.then(|| key.doc.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,26 @@
-//! streamhouse-bench
+//! A load generator for any Kafka broker that costs little itself, so that the broker is what saturates.
+//!
+//! ```text
+//!  batches  record batches, encoded and compressed once, before the clock starts
+//!     │
+//!  produce ─ as fast as acks allow      latency ─ at a fixed rate, open loop      consume ─ fetch, count, drop
+//!     │             over many pipelined connections (wire), one thread
+//!  process  the broker's CPU seconds and memory before and after, from /proc
+//!     └──▶ report: one line `RESULT key=value …` per figure
+//! ```
+//!
+//! Invariant: a figure is printed only if every request was answered without an error. Records are never encoded or
+//! decoded while the clock runs, except where end-to-end latency has to look into them.
+
+// A load generator measures real time.
+#![allow(clippy::disallowed_methods)]
+
+pub mod batches;
+pub mod cluster;
+pub mod consume;
+pub mod histogram;
+pub mod latency;
+pub mod process;
+pub mod produce;
+pub mod report;
+pub mod wire;

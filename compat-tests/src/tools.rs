@@ -153,7 +153,7 @@ fn decode(word: &str) -> Result<Vec<u8>> {
     if word == "-" {
         return Ok(Vec::new());
     }
-    ensure!(word.len() % 2 == 0 && word.is_ascii(), "not hexadecimal");
+    ensure!(word.len().is_multiple_of(2) && word.is_ascii(), "not hexadecimal");
     (0..word.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&word[at..at + 2], 16).context("not hexadecimal"))

@@ -34,6 +34,7 @@ mod read;
 mod retention;
 mod tail;
 mod timestamps;
+pub mod upload;
 mod waiter;
 
 pub use crate::{

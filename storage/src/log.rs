@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
@@ -20,6 +21,7 @@ use crate::{
     object::{ExtentTarget, ObjectReader, ObjectStorage, Partitions},
     partition::{Closed, Partition, Restored},
     tail::TailCache,
+    upload::UploaderHandle,
     wal::{AdmitPermit, WalAppend, WalFs, WalHandle},
 };
 
@@ -32,6 +34,9 @@ pub struct LogDeps {
     pub fence: Fence,
     /// The WAL's directory.
     pub wal_fs: Arc<dyn WalFs>,
+    /// Where that directory is, if sealed files may be renamed into a store of local files on the
+    /// same file system; `None` copies them.
+    pub wal_directory: Option<PathBuf>,
     /// The object store.
     pub objects: Arc<ObjectStorage>,
     /// Time.
@@ -82,12 +87,19 @@ pub struct Log {
     shared: Arc<Shared>,
     pub(crate) deps: LogDeps,
     partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
+    pub(crate) uploader: OnceLock<UploaderHandle>,
     pub(crate) background: CancellationToken,
 }
 
 impl Log {
     pub(crate) fn new(shared: Arc<Shared>, deps: LogDeps) -> Self {
-        Self { shared, deps, partitions: RwLock::default(), background: CancellationToken::new() }
+        Self {
+            shared,
+            deps,
+            partitions: RwLock::default(),
+            uploader: OnceLock::new(),
+            background: CancellationToken::new(),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

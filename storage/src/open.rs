@@ -11,6 +11,7 @@ mod wal_sink;
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use common::{LeaderEpoch, PartitionKey};
@@ -23,11 +24,15 @@ use crate::{
     epochs::Epochs,
     error::Error,
     log::{Log, LogDeps, Shared},
-    object::{ObjectReader, ObjectRef, ReaderOptions},
+    object::{ObjectReader, ObjectRef, Partitions, ReaderOptions},
     partition::{Partition, Restored, StoredExtent},
     tail::TailCache,
-    wal::{self, TailGauge, WalDeps, WalOptions},
+    upload::{self, ObjectsInUse, UploaderDeps, UploaderHandle, UploaderOptions},
+    wal::{self, TailGauge, WalDeps, WalHandle, WalOptions},
 };
+
+/// How long a shutdown waits for the object store.
+const SHUTDOWN_UPLOAD_MAX: Duration = Duration::from_secs(10);
 
 impl Log {
     /// Recovers every partition of `image` and starts serving. The caller has opened the metadata
@@ -41,6 +46,15 @@ impl Log {
         image: &Image,
         config_of: impl Fn(&Topic) -> Arc<TopicLogConfig> + Send,
     ) -> Result<Arc<Self>, Error> {
+        upload::settle_registered(
+            &deps.metadata,
+            &deps.fence,
+            &deps.objects,
+            &deps.wal_fs,
+            deps.wal_directory.as_deref(),
+            &deps.spawner,
+        )
+        .await?;
         let objects = deps.metadata.committed_objects().await?;
         let reader_options =
             ReaderOptions { cache_bytes: deps.config.cache_bytes, ..ReaderOptions::default() };
@@ -63,7 +77,7 @@ impl Log {
         let recovered = log.recover_wal(&objects).await?;
         log.check_bounds()?;
         log.begin_epochs().await?;
-        log.start(recovered).await?;
+        log.start(recovered, &image.cluster_id, &objects).await?;
         Ok(log)
     }
 
@@ -142,7 +156,12 @@ impl Log {
     }
 
     /// Starts the writer, the uploader and the background work.
-    async fn start(self: &Arc<Self>, recovered: wal::Recovered) -> Result<(), Error> {
+    async fn start(
+        self: &Arc<Self>,
+        recovered: wal::Recovered,
+        cluster_id: &str,
+        objects: &[ObjectRow],
+    ) -> Result<(), Error> {
         let deps = &self.deps;
         let wal_deps = WalDeps {
             fs: Arc::clone(&deps.wal_fs),
@@ -162,10 +181,30 @@ impl Log {
         };
         let (handle, events) = wal::start(wal_deps, options, recovered).await?;
         // The log is opened once, so the cell is empty.
-        let _ = self.shared().wal.set(handle);
-        drop(events);
+        let _ = self.shared().wal.set(handle.clone());
+        let options =
+            UploaderOptions { key_prefix: cluster_id.to_owned(), ..UploaderOptions::default() };
+        let uploader = UploaderHandle::start(self.upload_deps(handle), options, objects, events);
+        let _ = self.uploader.set(uploader);
         deps.spawner.spawn("log-maintenance", Arc::clone(self).maintain());
         Ok(())
+    }
+
+    fn upload_deps(self: &Arc<Self>, wal: WalHandle) -> UploaderDeps {
+        let deps = &self.deps;
+        UploaderDeps {
+            metadata: Arc::clone(&deps.metadata),
+            fence: deps.fence,
+            storage: Arc::clone(&deps.objects),
+            wal_fs: Arc::clone(&deps.wal_fs),
+            wal_directory: deps.wal_directory.clone(),
+            wal: Arc::new(wal),
+            partitions: Arc::clone(self) as Arc<dyn Partitions>,
+            in_use: ObjectsInUse::default(),
+            clock: Arc::clone(&deps.clock),
+            rng: deps.rng.clone(),
+            spawner: deps.spawner.clone(),
+        }
     }
 
     /// Ends the log in order: what is queued is written and synced, the file is sealed and, if the
@@ -176,6 +215,12 @@ impl Log {
             && let Err(error) = wal.shutdown().await
         {
             warn!(%error, "the write-ahead log had ended before");
+        }
+        if let Some(uploader) = self.uploader.get()
+            && tokio::time::timeout(SHUTDOWN_UPLOAD_MAX, uploader.ended()).await.is_err()
+        {
+            uploader.stop();
+            info!("the object store did not take everything in time; the next start goes on");
         }
         if let Err(error) = self.snapshot_producers().await {
             warn!(%error, "no producer snapshot: the next start reads footers instead");

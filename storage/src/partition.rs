@@ -321,7 +321,7 @@ impl State {
         while let Some(run) = self.runs.front() {
             let stored = run.last_offset < self.committed_end;
             let deleted = run.last_offset < self.log_start;
-            if run.data.is_some() && !deleted || !stored && !deleted {
+            if !deleted && (run.data.is_some() || !stored) {
                 break;
             }
             self.runs.pop_front();
@@ -413,7 +413,7 @@ impl ExtentTarget for Partition {
             state.committed_end
         );
         state.committed_end = extent.end_offset;
-        let stored = StoredExtent { object: Arc::clone(object), extent: extent.clone() };
+        let stored = StoredExtent { object: Arc::clone(object), extent: *extent };
         state.extents.insert(extent.base_offset, stored);
         state.drop_stored_runs();
         state.move_high_watermark();
@@ -440,7 +440,7 @@ impl ExtentTarget for Partition {
             .extents
             .retain(|base, stored| !(covered.contains(base) && inputs.contains(&stored.object.id)));
         for (object, extent) in outputs {
-            let stored = StoredExtent { object: Arc::clone(object), extent: extent.clone() };
+            let stored = StoredExtent { object: Arc::clone(object), extent: *extent };
             state.extents.insert(extent.base_offset, stored);
         }
     }
@@ -448,7 +448,7 @@ impl ExtentTarget for Partition {
     fn extents(&self) -> Vec<(Arc<ObjectRef>, Extent)> {
         let state = self.lock();
         let stored = state.extents.values();
-        stored.map(|stored| (Arc::clone(&stored.object), stored.extent.clone())).collect()
+        stored.map(|stored| (Arc::clone(&stored.object), stored.extent)).collect()
     }
 
     fn log_start_offset(&self) -> i64 {

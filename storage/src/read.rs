@@ -225,7 +225,7 @@ impl State {
         match stored.filter(|stored| offset < stored.extent.end_offset) {
             Some(stored) => Step::Cold {
                 object: Arc::clone(&stored.object),
-                extent: stored.extent.clone(),
+                extent: stored.extent,
                 end_offset: bound,
             },
             None => Step::Done,

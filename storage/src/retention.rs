@@ -40,24 +40,31 @@ impl Partition {
     }
 
     async fn advance_log_start(&self, target: i64) -> Result<i64, Error> {
-        let row = {
-            let state = self.lock();
-            if target <= state.log_start {
-                return Ok(state.log_start);
-            }
-            LogStart { key: self.key, leader_epoch: state.leader_epoch.0, log_start_offset: target }
-        };
+        let Some(row) = self.log_start_row(target) else { return Ok(self.offsets().log_start) };
         let (metadata, fence) = (&self.shared.metadata, &self.shared.fence);
         metadata.advance_log_start(fence, vec![row]).await?;
-        let trimmed = {
-            let mut state = self.lock();
-            state.log_start = state.log_start.max(target);
-            state.trim()
-        };
-        if trimmed {
+        if self.trim_below(target) {
             metadata.trim_objects(fence, vec![row]).await?;
         }
-        Ok(self.lock().log_start)
+        Ok(self.offsets().log_start)
+    }
+
+    /// The row that moves the log start to `target`; `None` where it is there already.
+    fn log_start_row(&self, target: i64) -> Option<LogStart> {
+        let state = self.lock();
+        let leader_epoch = state.leader_epoch.0;
+        (target > state.log_start).then_some(LogStart {
+            key: self.key,
+            leader_epoch,
+            log_start_offset: target,
+        })
+    }
+
+    /// Moves the log start, durable in metadata by now; whether extents were dropped.
+    fn trim_below(&self, target: i64) -> bool {
+        let mut state = self.lock();
+        state.log_start = state.log_start.max(target);
+        state.trim()
     }
 
     /// Where retention wants the log to start, if that is further on.
@@ -72,26 +79,45 @@ impl Partition {
 }
 
 impl Log {
-    /// One pass of retention over all partitions.
-    pub async fn enforce_retention(self: &Arc<Self>) {
+    /// One pass of retention over all partitions: one transaction moves the log starts, one drops
+    /// the extents. A partition that goes meanwhile fails the pass; the next one does without it.
+    pub async fn enforce_retention(&self) {
         let now_ms = self.shared().clock.now_ms();
+        let mut moved = Vec::new();
         for partition in self.partitions() {
-            let Some(target) = partition.retention_target(now_ms) else { continue };
-            match partition.advance_log_start(target).await {
-                Ok(log_start) => info!(
-                    topic = partition.topic(),
-                    partition = partition.key().partition,
-                    log_start,
-                    "retention moved the log start"
-                ),
-                Err(error) => warn!(
-                    topic = partition.topic(),
-                    partition = partition.key().partition,
-                    %error,
-                    "retention failed, will try again"
-                ),
+            let target = partition.retention_target(now_ms);
+            if let Some(row) = target.and_then(|target| partition.log_start_row(target)) {
+                moved.push((partition, row));
             }
         }
+        if moved.is_empty() {
+            return;
+        }
+        if let Err(error) = self.move_log_starts(&moved).await {
+            warn!(%error, "retention failed, will try again");
+        }
+    }
+
+    async fn move_log_starts(&self, moved: &[(Arc<Partition>, LogStart)]) -> Result<(), Error> {
+        let (metadata, fence) = (&self.shared().metadata, &self.shared().fence);
+        let rows = moved.iter().map(|(_, row)| *row).collect();
+        metadata.advance_log_start(fence, rows).await?;
+        let mut trimmed = Vec::new();
+        for (partition, row) in moved {
+            if partition.trim_below(row.log_start_offset) {
+                trimmed.push(*row);
+            }
+            info!(
+                topic = partition.topic(),
+                partition = partition.key().partition,
+                log_start = row.log_start_offset,
+                "retention moved the log start"
+            );
+        }
+        if !trimmed.is_empty() {
+            metadata.trim_objects(fence, trimmed).await?;
+        }
+        Ok(())
     }
 }
 

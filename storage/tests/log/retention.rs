@@ -1,0 +1,52 @@
+//! Retention and DeleteRecords: what goes, what stays, what a restart remembers.
+
+use crate::harness::*;
+
+#[tokio::test(start_paused = true)]
+async fn delete_records_moves_the_log_start_for_good() {
+    let mut machine = Machine::new(31);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    produce_numbered(&partition, 10).await;
+    assert_eq!(partition.delete_records(4).await.unwrap(), 4);
+    assert_eq!(partition.delete_records(2).await.unwrap(), 4);
+    assert!(partition.delete_records(11).await.is_err());
+    assert_eq!(read_all(&partition, 4, 1 << 20).await, numbered(4, 6));
+    machine.kill(broker);
+    let broker = machine.start(1).await;
+    assert_eq!(broker.partition(0).offsets().log_start, 4);
+    assert_eq!(broker.partition(0).delete_records(-1).await.unwrap(), 10);
+    assert!(read_all(&broker.partition(0), 10, 1 << 20).await.is_empty());
+    machine.kill(broker);
+    let broker = machine.start(1).await;
+    produce_numbered(&broker.partition(0), 1).await;
+    assert_eq!(read_all(&broker.partition(0), 10, 1 << 20).await, numbered(10, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_expire_by_their_own_timestamp() {
+    let mut machine = Machine::new(32);
+    machine.topic_config.retention_ms = Some(3_600_000);
+    machine.config.retention_interval = std::time::Duration::from_secs(10);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    produce_numbered(&partition, 5).await;
+    pause(1_800_000).await;
+    assert_eq!(partition.offsets().log_start, 0);
+    pause(2_000_000).await;
+    assert_eq!(partition.offsets().log_start, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn size_retention_keeps_the_newest() {
+    let mut machine = Machine::new(33);
+    machine.topic_config.retention_bytes = Some(3_000);
+    machine.config.retention_interval = std::time::Duration::from_secs(10);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    produce_numbered(&partition, 50).await;
+    pause(60_000).await;
+    let start = partition.offsets().log_start;
+    assert!(start > 20 && start < 50, "log start {start}");
+    assert_eq!(read_all(&partition, start, 1 << 20).await, numbered(start, 50 - start));
+}

@@ -86,6 +86,8 @@ pub struct ObjectStorage {
     rng: Rng,
     budget: RetryBudget,
     reads: Semaphore,
+    /// One put of a large body at a time.
+    large_puts: Semaphore,
 }
 
 impl ObjectStorage {
@@ -120,8 +122,8 @@ impl ObjectStorage {
     ) -> Self {
         let reads = Semaphore::new(options.reads_in_flight_max.max(1));
         let budget = RetryBudget::new();
-        let prefix = Path::default();
-        Self { store, prefix, local_root: None, options, clock, rng, budget, reads }
+        let (prefix, large_puts) = (Path::default(), Semaphore::new(1));
+        Self { store, prefix, local_root: None, options, clock, rng, budget, reads, large_puts }
     }
 
     /// The directory of a store of local files: its objects may be read and made there directly.
@@ -151,7 +153,7 @@ impl ObjectStorage {
     pub async fn put(&self, key: &str, parts: &[Bytes]) -> Result<()> {
         let size: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let location = self.location(key);
-        let timeout = self.options.write_timeout;
+        let timeout = self.write_timeout(size);
         let put = self
             .retried("put", key, timeout, || {
                 let payload: PutPayload = parts.iter().cloned().collect();
@@ -226,8 +228,8 @@ impl ObjectStorage {
     /// Failures after retries.
     pub async fn delete(&self, key: &str) -> Result<()> {
         let location = self.location(key);
-        let delete = self
-            .retried("delete", key, self.options.read_timeout, || self.store.delete(&location));
+        let delete =
+            self.retried("delete", key, self.options.read_timeout, || self.store.delete(&location));
         match delete.await {
             Err(error) if !is_not_found(&error) => Err(error),
             _ => Ok(()),

@@ -326,9 +326,8 @@ impl Planner {
                 unplanned.to = unplanned.to.max(to);
                 unplanned.object_class |= object_class;
                 if object_class && self.due.is_none() && !self.overdue {
-                    self.due = Some(Box::pin(tokio::time::sleep(
-                        self.shared.options.flush_interval,
-                    )));
+                    self.due =
+                        Some(Box::pin(tokio::time::sleep(self.shared.options.flush_interval)));
                 }
             }
             WalEvent::Sealed { file, end } => {

@@ -18,6 +18,8 @@ mod fetch;
 mod format;
 mod index;
 mod reader;
+#[cfg(test)]
+pub(crate) mod testing;
 mod walk;
 
 use std::{fmt, sync::Arc};

@@ -274,10 +274,7 @@ impl ObjectStore for FaultyObjectStore {
             .boxed()
     }
 
-    fn list(
-        &self,
-        prefix: Option<&Path>,
-    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
         let (store, entries) = (self.clone(), self.inner.list(prefix));
         let listed = async move {
             if store.meet(Operation::List).await.is_some() {
@@ -288,10 +285,7 @@ impl ObjectStore for FaultyObjectStore {
         listed.flatten_stream().boxed()
     }
 
-    async fn list_with_delimiter(
-        &self,
-        prefix: Option<&Path>,
-    ) -> object_store::Result<ListResult> {
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
         self.effect(Operation::List, self.inner.list_with_delimiter(prefix)).await
     }
 

@@ -50,20 +50,23 @@ async fn suite(storage: &ObjectStorage) {
     assert!(matches!(other, Err(Error::ForeignContents { .. })), "{other:?}");
     assert_eq!(storage.size("c/l0/a").await.unwrap(), Some(100_000));
 
-    let large: Vec<_> = (0..19).map(|n| Bytes::from(vec![n; 1 << 20])).collect();
+    let large: Vec<_> = (0..75).map(|n| Bytes::from(vec![n; 1 << 20])).collect();
     let whole: Vec<u8> = large.iter().rev().flatten().copied().collect();
     let size = storage.put_parts("c/l1/t/0/b", &mut Pieces(large)).await.unwrap();
-    assert_eq!(size, 19 << 20);
-    let range = (7 << 20)..(17 << 20) as u64;
+    assert_eq!(size, 75 << 20);
+    let range = (7 << 20)..(19 << 20) as u64;
     let read = storage.get_range("c/l1/t/0/b", range.clone()).await.unwrap();
     assert!(read == whole[range.start as usize..range.end as usize]);
+    let mut medium = Pieces(vec![body.clone(); 200]);
+    assert_eq!(storage.put_parts("c/l0/m", &mut medium).await.unwrap(), 20_000_000);
+    storage.delete("c/l0/m").await.unwrap();
     storage.put_parts("c/l1/t/0/s", &mut Pieces(vec![body.clone()])).await.unwrap();
     assert_eq!(storage.get_range("c/l1/t/0/s", 0..100_000).await.unwrap(), body);
 
     let mut keys: Vec<_> =
         storage.list("c", None, 100).await.unwrap().into_iter().map(|o| (o.key, o.size)).collect();
     keys.sort();
-    let expected = [("c/l0/a", 100_000), ("c/l1/t/0/b", 19 << 20), ("c/l1/t/0/s", 100_000)];
+    let expected = [("c/l0/a", 100_000), ("c/l1/t/0/b", 75 << 20), ("c/l1/t/0/s", 100_000)];
     assert_eq!(keys, expected.map(|(key, size)| (key.to_owned(), size)));
     assert_eq!(storage.list("c", None, 2).await.unwrap().len(), 2);
     assert_eq!(storage.list("c", Some("c/l1/t/0/b"), 100).await.unwrap().len(), 1);
@@ -163,13 +166,16 @@ async fn an_outage_fails_after_bounded_attempts_and_does_not_storm() {
 #[tokio::test(start_paused = true)]
 async fn a_completion_whose_answer_was_lost_is_found_to_have_happened() {
     let (store, storage) = faulty();
-    let pieces = || Pieces((0..3).map(|n| Bytes::from(vec![n; 8 << 20])).collect());
-    // Create, three parts, complete.
-    store.script(Operation::Multipart, [None, None, None, None, Some(Fault::ResetAfter)]);
-    assert_eq!(storage.put_parts("k", &mut pieces()).await.unwrap(), 24 << 20);
+    let pieces = || Pieces((0..5).map(|n| Bytes::from(vec![n; 16 << 20])).collect());
+    // Create, five parts, complete.
+    store.script(
+        Operation::Multipart,
+        [None, None, None, None, None, None, Some(Fault::ResetAfter)],
+    );
+    assert_eq!(storage.put_parts("k", &mut pieces()).await.unwrap(), 80 << 20);
     // A part that fails fails the attempt; the next attempt may use the same key.
     store.script(Operation::Multipart, [None, Some(Fault::ResetBefore)]);
     assert!(storage.put_parts("j", &mut pieces()).await.is_err());
     assert_eq!(storage.size("j").await.unwrap(), None);
-    assert_eq!(storage.put_parts("j", &mut pieces()).await.unwrap(), 24 << 20);
+    assert_eq!(storage.put_parts("j", &mut pieces()).await.unwrap(), 80 << 20);
 }

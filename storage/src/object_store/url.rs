@@ -143,9 +143,8 @@ const ALLOW_HTTP: &str = "allow_http";
 
 /// Attempts are bounded by our own timeouts, which the simulator controls.
 fn client(settings: &BTreeMap<String, String>) -> ClientOptions {
-    let allow_http = settings
-        .iter()
-        .any(|(key, value)| key.eq_ignore_ascii_case(ALLOW_HTTP) && value == "true");
+    let allow_http =
+        settings.iter().any(|(key, value)| key.eq_ignore_ascii_case(ALLOW_HTTP) && value == "true");
     ClientOptions::new()
         .with_allow_http(allow_http)
         .with_timeout_disabled()

@@ -145,10 +145,7 @@ impl Committer {
     }
 
     /// The extents of the partitions that are served here, under their current epochs.
-    fn extents(
-        &self,
-        partitions: &[PartitionFooter],
-    ) -> (Vec<Arc<dyn ExtentTarget>>, Vec<Extent>) {
+    fn extents(&self, partitions: &[PartitionFooter]) -> (Vec<Arc<dyn ExtentTarget>>, Vec<Extent>) {
         let served = |partition: &PartitionFooter| {
             let target = self.shared.deps.partitions.target(&partition.key)?;
             let extent = partition.extent(target.leader_epoch());

@@ -68,8 +68,7 @@ pub(super) async fn prepare(shared: &Shared, job: &Job) -> Option<Prepared> {
     let mut backoff = shared.deps.storage.backoff();
     loop {
         let footer = verified_footer(shared, job, &mut backoff).await?;
-        let served =
-            |key: &common::PartitionKey| shared.deps.partitions.target(key).is_some();
+        let served = |key: &common::PartitionKey| shared.deps.partitions.target(key).is_some();
         if !footer.partitions.iter().any(|partition| served(&partition.key)) {
             return Some(Prepared { object: None });
         }
@@ -81,19 +80,12 @@ pub(super) async fn prepare(shared: &Shared, job: &Job) -> Option<Prepared> {
 
 /// Scans the range. What does not scan is damage of the WAL file: loud, and tried again, since an
 /// operator may restore the file; nothing behind it can be committed before it.
-async fn verified_footer(
-    shared: &Shared,
-    job: &Job,
-    backoff: &mut Backoff,
-) -> Option<Footer> {
+async fn verified_footer(shared: &Shared, job: &Job, backoff: &mut Backoff) -> Option<Footer> {
     let id = ObjectId(shared.deps.rng.uuid());
     loop {
         let (file, origin) = (Arc::clone(&job.file), job.origin);
-        let built = shared
-            .deps
-            .spawner
-            .blocking(move || build_blocks_footer(id, &file, origin))
-            .await;
+        let built =
+            shared.deps.spawner.blocking(move || build_blocks_footer(id, &file, origin)).await;
         match built {
             Ok(Ok(footer)) => return Some(footer),
             Ok(Err(failure)) => error!(error = %failure, "a WAL range cannot be uploaded"),

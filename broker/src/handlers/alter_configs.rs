@@ -76,8 +76,7 @@ async fn replace(
     validate_only: bool,
 ) -> Result<(), AlterError> {
     let configs = resource.configs.iter();
-    let given: Vec<_> =
-        configs.map(|config| (config.name.clone(), config.value.clone())).collect();
+    let given: Vec<_> = configs.map(|config| (config.name.clone(), config.value.clone())).collect();
     let named = (resource.resource_type, resource.resource_name.as_str());
     config_resource::change(broker, named, validate_only, |_, _| alter::replace(&given)).await
 }

@@ -79,9 +79,7 @@ where
     match ResourceType::from_id(id) {
         Some(ResourceType::Topic) => change_topic(broker, name, validate_only, alter).await,
         Some(ResourceType::Broker) => change_broker(broker, name, validate_only, alter).await,
-        Some(
-            ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group,
-        )
+        Some(ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group)
         | None => {
             alter(&Settings::new(), |_| None)?;
             Err(AlterError::invalid_request(format!("Unknown resource type {id}")))
@@ -163,9 +161,9 @@ where
             "Unexpected broker id, expected {}, but received {id}",
             broker.node_id
         )),
-        None => AlterError::invalid_request(format!(
-            "Node id must be an integer, but it is: {name}"
-        )),
+        None => {
+            AlterError::invalid_request(format!("Node id must be an integer, but it is: {name}"))
+        }
     })?;
     let (store, fence) = (broker.metadata.as_ref(), &broker.fence);
     let alter = |settings: &Settings| alter(settings, |key| names::broker_key(key));

@@ -40,8 +40,7 @@ impl Api for CreatePartitions {
         error: ErrorCode,
     ) -> CreatePartitionsResponse {
         let refusal = (error, Some(error.message().to_owned()));
-        let results =
-            request.topics.iter().map(|topic| result(&topic.name, Err(refusal.clone())));
+        let results = request.topics.iter().map(|topic| result(&topic.name, Err(refusal.clone())));
         CreatePartitionsResponse { results: results.collect(), ..Default::default() }
     }
 }
@@ -88,8 +87,8 @@ async fn add(
         return Ok(());
     }
     let added = new.len();
-    broker.catalog.create_partitions(entry.topic.id, present, new).await.map_err(
-        |failure| match failure {
+    broker.catalog.create_partitions(entry.topic.id, present, new).await.map_err(|failure| {
+        match failure {
             catalog::Error::UnknownTopic(_)
             | catalog::Error::Metadata(metadata::Error::UnknownTopic { .. }) => {
                 (ErrorCode::UnknownTopicOrPartition, None)
@@ -102,8 +101,8 @@ async fn add(
                 warn!(topic = asked.name, error = %other, "partitions could not be added");
                 (error::catalog(&other), Some(other.to_string()))
             }
-        },
-    )?;
+        }
+    })?;
     info!(topic = asked.name, added, "partitions added");
     Ok(())
 }
@@ -165,11 +164,7 @@ fn check_limits(broker: &Broker, entry: &TopicEntry, count: i32) -> Result<(), R
 
 fn result(name: &str, added: Result<(), Refusal>) -> CreatePartitionsTopicResult {
     let (error, error_message) = added.err().unwrap_or((ErrorCode::None, None));
-    CreatePartitionsTopicResult {
-        name: name.to_owned(),
-        error_code: error.code(),
-        error_message,
-    }
+    CreatePartitionsTopicResult { name: name.to_owned(), error_code: error.code(), error_message }
 }
 
 #[cfg(test)]

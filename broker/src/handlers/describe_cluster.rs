@@ -34,10 +34,7 @@ impl Api for DescribeCluster {
         vec![Access::new(Operation::Describe, Resource::Cluster)]
     }
 
-    fn error_response(
-        _: &DescribeClusterRequest,
-        error: ErrorCode,
-    ) -> DescribeClusterResponse {
+    fn error_response(_: &DescribeClusterRequest, error: ErrorCode) -> DescribeClusterResponse {
         refused(error, error.message().to_owned())
     }
 }
@@ -83,10 +80,9 @@ fn check_endpoint(endpoint_type: i8) -> Result<(), (ErrorCode, String)> {
              type CONTROLLER"
                 .to_owned(),
         )),
-        other => Err((
-            ErrorCode::UnsupportedEndpointType,
-            format!("Unsupported endpoint type {other}"),
-        )),
+        other => {
+            Err((ErrorCode::UnsupportedEndpointType, format!("Unsupported endpoint type {other}")))
+        }
     }
 }
 

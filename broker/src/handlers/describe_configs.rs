@@ -99,9 +99,7 @@ fn describe(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Descr
     match ResourceType::from_id(resource.resource_type) {
         Some(ResourceType::Topic) => describe_topic(broker, &resource.resource_name),
         Some(ResourceType::Broker) => describe_broker(broker, &resource.resource_name),
-        Some(
-            ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group,
-        )
+        Some(ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group)
         | None => {
             let why = format!("Unsupported resource type {}", resource.resource_type);
             Err((ErrorCode::InvalidRequest, why))

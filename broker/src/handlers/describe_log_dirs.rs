@@ -73,9 +73,8 @@ impl Handler for DescribeLogDirs {
 }
 
 fn described(entry: &TopicEntry, is_asked: impl Fn(i32) -> bool) -> DescribeLogDirsTopic {
-    let partitions = entry.partitions.iter().filter(|partition| {
-        is_asked(partition.key().partition)
-    });
+    let partitions =
+        entry.partitions.iter().filter(|partition| is_asked(partition.key().partition));
     DescribeLogDirsTopic {
         name: entry.topic.name.clone(),
         partitions: partitions
@@ -95,9 +94,8 @@ struct Volume {
 
 async fn volume(broker: &Broker, data_dir: std::path::PathBuf) -> Volume {
     let measured = broker.spawner.blocking(move || rustix::fs::statvfs(&data_dir)).await;
-    let bytes = |blocks: u64, block: u64| {
-        i64::try_from(blocks.saturating_mul(block)).unwrap_or(i64::MAX)
-    };
+    let bytes =
+        |blocks: u64, block: u64| i64::try_from(blocks.saturating_mul(block)).unwrap_or(i64::MAX);
     match measured.map(|result| result.map_err(std::io::Error::from)) {
         Ok(Ok(stat)) => Volume {
             total_bytes: bytes(stat.f_blocks, stat.f_frsize),

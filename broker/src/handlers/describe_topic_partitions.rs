@@ -133,11 +133,7 @@ impl Page<'_> {
     }
 }
 
-fn described(
-    entry: &TopicEntry,
-    first: i32,
-    room: usize,
-) -> DescribeTopicPartitionsResponseTopic {
+fn described(entry: &TopicEntry, first: i32, room: usize) -> DescribeTopicPartitionsResponseTopic {
     let rows = entry.topic.partitions.iter().filter(|row| row.partition >= first).take(room);
     let partitions = rows
         .filter_map(|row| {

@@ -81,16 +81,9 @@ fn answer(image: &CatalogImage, asked: &TopicPartitions) -> ReplicaElectionResul
                 (error, error.message().to_owned())
             }
         };
-        PartitionResult {
-            partition_id: *index,
-            error_code: error.code(),
-            error_message: Some(why),
-        }
+        PartitionResult { partition_id: *index, error_code: error.code(), error_message: Some(why) }
     });
-    ReplicaElectionResult {
-        topic: asked.topic.clone(),
-        partition_result: partitions.collect(),
-    }
+    ReplicaElectionResult { topic: asked.topic.clone(), partition_result: partitions.collect() }
 }
 
 #[cfg(test)]

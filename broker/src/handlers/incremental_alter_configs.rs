@@ -77,20 +77,18 @@ async fn change(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), AlterError> {
-    let changes: Vec<Change> =
-        resource
-            .configs
-            .iter()
-            .map(|config| {
-                let operation = AlterOperation::from_id(config.config_operation);
-                Ok(Change {
-                    name: config.name.clone(),
-                    operation: operation
-                        .ok_or_else(|| unknown_operation(config.config_operation))?,
-                    value: config.value.clone(),
-                })
+    let changes: Vec<Change> = resource
+        .configs
+        .iter()
+        .map(|config| {
+            let operation = AlterOperation::from_id(config.config_operation);
+            Ok(Change {
+                name: config.name.clone(),
+                operation: operation.ok_or_else(|| unknown_operation(config.config_operation))?,
+                value: config.value.clone(),
             })
-            .collect::<Result<_, AlterError>>()?;
+        })
+        .collect::<Result<_, AlterError>>()?;
     let named = (resource.resource_type, resource.resource_name.as_str());
     config_resource::change(broker, named, validate_only, |current, key| {
         alter::incremental(current, &changes, key)

@@ -67,7 +67,8 @@ impl Handler for UpdateFeatures {
 
 fn check(broker: &Broker, update: &FeatureUpdateKey) -> Result<(), String> {
     let (name, level) = (update.feature.as_str(), update.max_version_level);
-    let invalid = |why: &str| Err(format!("Invalid update version {level} for feature {name}. {why}"));
+    let invalid =
+        |why: &str| Err(format!("Invalid update version {level} for feature {name}. {why}"));
     let controller = format!("Local controller {}", broker.node_id);
     let Some(feature) = FEATURES.iter().find(|feature| feature.name == name) else {
         return invalid(&format!("{controller} does not support this feature."));

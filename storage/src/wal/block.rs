@@ -22,6 +22,7 @@ pub const BLOCK_VERSION: u8 = 1;
 const BLOCK_MAGIC: [u8; 4] = *b"SHbk";
 const FLAG_COMMIT: u8 = 1;
 const FLAG_SEAL: u8 = 2;
+const FLAG_COPY: u8 = 4;
 
 /// Why bytes are not a block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum BlockError {
         /// Bytes there.
         available: u64,
     },
+    /// The bytes end here, between blocks.
+    #[error("no more blocks")]
+    End,
     /// No block starts here.
     #[error("no block header: wrong magic")]
     Magic,
@@ -102,6 +106,9 @@ pub struct BlockHeader {
     pub payload_len: u32,
     /// CRC32C of the directory.
     pub directory_crc: u32,
+    /// Set in a copy that recovery made of the block at that position, while it writes that one
+    /// again. A copy is never part of the log.
+    pub copy_of: Option<u64>,
 }
 
 impl BlockHeader {
@@ -118,6 +125,7 @@ impl BlockHeader {
             directory_len: 0,
             payload_len: 0,
             directory_crc: crc32c::crc32c(&[]),
+            copy_of: None,
         }
     }
 
@@ -125,7 +133,9 @@ impl BlockHeader {
     #[must_use]
     pub fn encode(&self) -> [u8; BLOCK_HEADER_BYTES] {
         let mut out = [0; BLOCK_HEADER_BYTES];
-        let flags = u8::from(self.commit) * FLAG_COMMIT + u8::from(self.seal) * FLAG_SEAL;
+        let flags = u8::from(self.commit) * FLAG_COMMIT
+            + u8::from(self.seal) * FLAG_SEAL
+            + u8::from(self.copy_of.is_some()) * FLAG_COPY;
         out[0..4].copy_from_slice(&BLOCK_MAGIC);
         out[4] = BLOCK_VERSION;
         out[5] = flags;
@@ -136,6 +146,7 @@ impl BlockHeader {
         out[40..44].copy_from_slice(&self.directory_len.to_le_bytes());
         out[44..48].copy_from_slice(&self.payload_len.to_le_bytes());
         out[48..52].copy_from_slice(&self.directory_crc.to_le_bytes());
+        out[52..60].copy_from_slice(&self.copy_of.unwrap_or(0).to_le_bytes());
         let crc = crc32c::crc32c(&out[..60]);
         out[60..64].copy_from_slice(&crc.to_le_bytes());
         out
@@ -158,7 +169,7 @@ impl BlockHeader {
             return Err(BlockError::Crc { part: "block header", stored, computed });
         }
         let (version, flags) = (raw[4], raw[5]);
-        if version != BLOCK_VERSION || flags & !(FLAG_COMMIT | FLAG_SEAL) != 0 {
+        if version != BLOCK_VERSION || flags & !(FLAG_COMMIT | FLAG_SEAL | FLAG_COPY) != 0 {
             return Err(BlockError::Unsupported { version, flags });
         }
         Ok(Self {
@@ -171,13 +182,14 @@ impl BlockHeader {
             directory_len: le32(raw, 40),
             payload_len: le32(raw, 44),
             directory_crc: le32(raw, 48),
+            copy_of: (flags & FLAG_COPY != 0).then(|| le64(raw, 52)),
         })
     }
 
-    /// Whether the block says that it belongs to this file and place.
+    /// Whether the block says that it belongs to this file and place, and is no copy.
     #[must_use]
     pub fn is_at(&self, nonce: u64, position: u64) -> bool {
-        self.nonce == nonce && self.position == position
+        self.nonce == nonce && self.position == position && self.copy_of.is_none()
     }
 
     /// Bytes before the payload.
@@ -235,6 +247,7 @@ mod tests {
                 directory_len: rest.1,
                 payload_len: rest.2,
                 directory_crc: rest.3,
+                copy_of: seal.then_some(nonce),
             },
         )
     }

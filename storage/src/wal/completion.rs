@@ -51,8 +51,7 @@ impl Completion {
     /// Both ends.
     #[must_use]
     pub fn pair() -> (Self, CompletionWaiter) {
-        let shared =
-            Arc::new(Shared { state: Mutex::new(State::Pending), changed: Notify::new() });
+        let shared = Arc::new(Shared { state: Mutex::new(State::Pending), changed: Notify::new() });
         (Self(Arc::clone(&shared)), CompletionWaiter(shared))
     }
 

@@ -395,3 +395,6 @@ impl fmt::Display for Damage {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

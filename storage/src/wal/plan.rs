@@ -138,6 +138,7 @@ impl Plan {
             directory_len: self.directory.len() as u32,
             payload_len: self.payload_len,
             directory_crc: crc32c::crc32c(&self.directory),
+            copy_of: None,
         };
         let mut head = Vec::with_capacity(BLOCK_HEADER_BYTES + self.directory.len());
         head.extend_from_slice(&header.encode());
@@ -189,7 +190,11 @@ impl Plan {
                 }
                 _ => {
                     let position = self.payload_len + at as u32;
-                    runs.push((piece.group, start_run(key, position, &header), header.max_timestamp));
+                    runs.push((
+                        piece.group,
+                        start_run(key, position, &header),
+                        header.max_timestamp,
+                    ));
                 }
             }
         }

@@ -81,7 +81,13 @@ impl Queue {
             admitted_bytes: 0,
             next_append: 0,
         };
-        Self { state: Mutex::new(state), bytes_max, work: Notify::new(), room: Notify::new(), closing: Notify::new() }
+        Self {
+            state: Mutex::new(state),
+            bytes_max,
+            work: Notify::new(),
+            room: Notify::new(),
+            closing: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -2,7 +2,8 @@
 //!
 //! Invariants: every block that was acknowledged is delivered, in order, or recovery fails and says
 //! where; what is delivered is on disk when recovery returns, even if the machine only showed it
-//! from its page cache (after a failed sync those pages look clean); afterwards every file with
+//! from its page cache (after a failed sync those pages look clean); losing power in the middle of
+//! recovery, any number of times, changes none of that; afterwards every file with
 //! blocks is sealed, so that writing goes on in a new one.
 //!
 //! Torn or damaged: the writer starts a block only after all before it are synced, and uses a file
@@ -11,6 +12,7 @@
 
 mod inspect;
 mod repair;
+mod unproven;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -113,7 +115,7 @@ struct Progress {
     has_batches: bool,
     /// The last block that a later header proves to be synced.
     proof: u64,
-    /// Number, start and end of the blocks that none proves.
+    /// Number, start and end of the blocks with batches that none proves.
     unproven: VecDeque<(u64, u64, u64)>,
     repaired_at: Option<u64>,
 }
@@ -133,19 +135,24 @@ impl Recovery<'_> {
             unproven: VecDeque::new(),
             repaired_at: None,
         };
+        let handle = Arc::clone(&file.handle);
+        let mut scanner = file.scanner(&handle, progress.position);
         while !progress.sealed {
-            match self.whole_block(&file, progress.position).await? {
+            match self.whole_block(&file, &mut scanner).await? {
                 Ok(whole) => self.deliver(&file, whole, &mut progress).await?,
                 Err(error) => {
                     if !self.bad_block(&mut file, followed, &mut progress, error).await? {
                         break;
                     }
+                    scanner = file.scanner(&handle, progress.position);
                 }
             }
         }
-        self.make_durable(&mut file, &progress).await?;
         if !progress.sealed {
+            unproven::make_durable(&mut file, &progress).await?;
             self.seal(&mut file, &mut progress).await?;
+        } else if !followed && file.len > progress.position {
+            unproven::write_seal_again(&mut file, &progress).await?;
         }
         self.cut(&mut file, progress.position).await?;
         self.last_id = Some(file.head.file_id);
@@ -153,18 +160,17 @@ impl Recovery<'_> {
         Ok(RecoveredFile { file: file.handle, end, has_batches })
     }
 
-    /// The block at `position` with everything checked, or why there is none.
+    /// The next block with everything checked, or why there is none.
     async fn whole_block(
         &mut self,
         file: &Inspected,
-        position: u64,
+        scanner: &mut BlockScanner<'_>,
     ) -> Result<Result<Whole, BlockError>, RecoverError> {
         let name = file.name();
-        let range = position..file.len;
-        let mut scanner = BlockScanner::new(file.handle.as_ref(), Some(file.head.nonce), range);
+        let position = scanner.position();
         let block = match scanner.next().await {
             Ok(Some(block)) => block,
-            Ok(None) => return Ok(Err(BlockError::Truncated { needed: 64, available: 0 })),
+            Ok(None) => return Ok(Err(BlockError::End)),
             Err(ScanError::Block { error, .. }) => return Ok(Err(error)),
             Err(ScanError::Io(error)) => return Err(io("read", &name)(error)),
         };
@@ -200,7 +206,10 @@ impl Recovery<'_> {
     ) -> Result<(), RecoverError> {
         let header = whole.block.header;
         progress.proof = progress.proof.max(header.synced_through);
-        progress.unproven.push_back((header.sequence, header.position, header.end()));
+        if !header.commit {
+            // A marker that is lost takes nothing with it.
+            progress.unproven.push_back((header.sequence, header.position, header.end()));
+        }
         while progress.unproven.front().is_some_and(|(number, ..)| *number <= progress.proof) {
             progress.unproven.pop_front();
         }
@@ -224,7 +233,14 @@ impl Recovery<'_> {
         error: BlockError,
     ) -> Result<bool, RecoverError> {
         let position = progress.position;
-        let ahead = Lookahead::of(file, position, self.expected).map_err(io("read", &file.name()))?;
+        let ahead =
+            Lookahead::of(file, position, self.expected).map_err(io("read", &file.name()))?;
+        if let Some(copy) = ahead.copy.filter(|_| progress.repaired_at != Some(position)) {
+            if unproven::restore(file, position, self.expected, &copy).await? {
+                progress.repaired_at = Some(position);
+                return Ok(true);
+            }
+        }
         let misnumbered = matches!(error, BlockError::Sequence { .. });
         let damaged = followed || misnumbered || ahead.proves || cut_short(file, position)?;
         if !damaged {
@@ -259,23 +275,6 @@ impl Recovery<'_> {
         repair::write_back(file, position, copy).await?;
         progress.repaired_at = Some(position);
         Ok(true)
-    }
-
-    /// Writes again, and syncs, what is whole but not proven to be on disk.
-    async fn make_durable(
-        &mut self,
-        file: &mut Inspected,
-        progress: &Progress,
-    ) -> Result<(), RecoverError> {
-        let name = file.name();
-        for (_, from, to) in &progress.unproven {
-            let bytes = file.handle.read_at(*from, (to - from) as usize).map_err(io("read", &name))?;
-            file.file.write_at(*from, &[bytes]).await.map_err(io("write", &name))?;
-        }
-        if !progress.unproven.is_empty() {
-            file.file.sync_data().await.map_err(io("sync", &name))?;
-        }
-        Ok(())
     }
 
     async fn seal(
@@ -322,8 +321,7 @@ fn cut_short(file: &Inspected, position: u64) -> Result<bool, RecoverError> {
 
 /// What the damaged block held, if its directory can still be read.
 async fn extents(file: &Inspected, position: u64) -> Vec<DamagedExtent> {
-    let nonce = Some(file.head.nonce);
-    let mut scanner = BlockScanner::new(file.handle.as_ref(), nonce, position..file.len);
+    let mut scanner = file.scanner(&file.handle, position);
     let Ok(Some(block)) = scanner.next().await else { return Vec::new() };
     let runs = block.directory.runs.into_iter();
     runs.map(|run| DamagedExtent {

@@ -130,6 +130,12 @@ impl SimWalFs {
     #[must_use]
     pub fn restart_process(&self) -> Self {
         self.power_off();
+        self.copy()
+    }
+
+    /// Another disk with the same contents and no faults; this one goes on.
+    #[must_use]
+    pub fn copy(&self) -> Self {
         let disk = self.lock();
         let next = Disk {
             inodes: disk.inodes.clone(),
@@ -156,11 +162,8 @@ impl SimWalFs {
         for id in names.values() {
             if let Some(inode) = disk.inodes.get(id) {
                 let content = inode.after_power_loss(&self.rng);
-                let inode = Inode {
-                    live: content.clone(),
-                    durable: content,
-                    dirty: BTreeSet::new(),
-                };
+                let inode =
+                    Inode { live: content.clone(), durable: content, dirty: BTreeSet::new() };
                 inodes.insert(*id, inode);
             }
         }
@@ -293,7 +296,11 @@ impl Content {
 }
 
 /// Calls `each(sector, position within it, range of the buffer)` for a span of a file.
-fn for_sectors(position: u64, len: usize, mut each: impl FnMut(u64, usize, std::ops::Range<usize>)) {
+fn for_sectors(
+    position: u64,
+    len: usize,
+    mut each: impl FnMut(u64, usize, std::ops::Range<usize>),
+) {
     let mut done = 0;
     while done < len {
         let at = position + done as u64;

@@ -187,8 +187,7 @@ impl Writer {
     /// Writes one block and reports it.
     async fn commit(&mut self, appends: Vec<WalAppend>) -> Result<(), Stop> {
         #[allow(clippy::expect_used, reason = "`plan::check` walked these batches on enqueue")]
-        let plan =
-            Plan::build(appends, &self.deps.shared.tail).expect("checked batches are whole");
+        let plan = Plan::build(appends, &self.deps.shared.tail).expect("checked batches are whole");
         match self.make_room(&plan).await? {
             Room::Here => {}
             Room::None => {

@@ -59,11 +59,7 @@ impl BatchEntry {
     /// The entry of a batch.
     #[must_use]
     pub fn of(header: &BatchHeader) -> Self {
-        Self {
-            base_offset: header.base_offset,
-            batch_length: header.batch_length,
-            crc: header.crc,
-        }
+        Self { base_offset: header.base_offset, batch_length: header.batch_length, crc: header.crc }
     }
 
     /// Bytes of the whole batch; `None` if the length field cannot be.

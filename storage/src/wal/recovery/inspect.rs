@@ -14,6 +14,7 @@ use super::{
         block::{BLOCK_HEADER_BYTES, BlockHeader, MARKER_BYTES},
         head::{FileHead, HEAD_BYTES, HeadError},
         prepare::Prepared,
+        scan::BlockScanner,
     },
     io as io_error,
 };
@@ -36,6 +37,11 @@ pub(super) struct Inspected {
 impl Inspected {
     pub(super) fn name(&self) -> String {
         self.handle.name()
+    }
+
+    /// Scans the blocks from `position` on; `handle` is this file's.
+    pub(super) fn scanner<'a>(&self, handle: &'a WalFileRef, position: u64) -> BlockScanner<'a> {
+        BlockScanner::new(handle, Some(self.head.nonce), position..self.len)
     }
 
     /// The file as one to write to: it was never used.
@@ -111,14 +117,15 @@ pub(super) struct Lookahead {
     pub(super) next_block: Option<u64>,
     /// Whether a block says that the bad one was synced.
     pub(super) proves: bool,
+    /// Where a copy of the bad block is that an interrupted recovery made.
+    pub(super) copy: Option<BlockHeader>,
 }
 
 impl Lookahead {
     /// Looks for block headers behind `position`, where block `expected` should be.
     pub(super) fn of(file: &Inspected, position: u64, expected: Option<u64>) -> io::Result<Self> {
         let mut found = Self::default();
-        let mut at = position.next_multiple_of(MARKER_BYTES).max(position + 1);
-        at = at.next_multiple_of(MARKER_BYTES);
+        let mut at = (position + 1).next_multiple_of(MARKER_BYTES);
         while at < file.len {
             let part = CHUNK_BYTES.min(file.len - at) as usize;
             let chunk = file.handle.read_at(at, part)?;
@@ -126,8 +133,11 @@ impl Lookahead {
                 let Some(raw) = chunk.get(sector..sector + BLOCK_HEADER_BYTES) else { break };
                 let place = at + sector as u64;
                 let header = BlockHeader::decode(raw).ok();
-                if let Some(header) = header.filter(|h| h.is_at(file.head.nonce, place)) {
-                    found.add(&header, expected);
+                let header = header.filter(|h| h.nonce == file.head.nonce && h.position == place);
+                match header {
+                    Some(header) if header.copy_of == Some(position) => found.copy = Some(header),
+                    Some(header) if header.copy_of.is_none() => found.add(&header, expected),
+                    _ => {}
                 }
             }
             at += part as u64;

@@ -26,6 +26,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use common::spawn::Fatal;
 use sqlx::{
     ConnectOptions, Connection, Row, SqliteConnection,
     migrate::Migrator,
@@ -73,6 +74,13 @@ impl SqliteStore {
     pub async fn open(path: &Path) -> Result<Self> {
         let options = options(path)?;
         Self::open_with(path, options).await
+    }
+
+    /// Has `fatal` told of a commit whose outcome is unknown: like after a failed fsync, only a
+    /// new start can find out what is durable.
+    pub async fn on_unknown_outcome(self, fatal: Fatal) -> Self {
+        self.writer.lock().await.fatal = Some(fatal);
+        self
     }
 
     async fn open_with(path: &Path, options: SqliteConnectOptions) -> Result<Self> {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use common::{NodeId, ObjectId, PartitionKey, TopicId};
+use common::{NodeId, ObjectId, PartitionKey, TopicId, spawn::Fatal};
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::OwnedMutexGuard;
 
@@ -27,11 +27,13 @@ pub(super) struct Slot {
     connection: Option<SqliteConnection>,
     begun: bool,
     failed: Option<String>,
+    /// Hears of a commit whose outcome is unknown.
+    pub(super) fatal: Option<Fatal>,
 }
 
 impl Slot {
     pub(super) fn new(options: SqliteConnectOptions, connection: Option<SqliteConnection>) -> Self {
-        Self { options, connection, begun: false, failed: None }
+        Self { options, connection, begun: false, failed: None, fatal: None }
     }
 
     pub(super) fn take(&mut self) -> Option<SqliteConnection> {
@@ -80,6 +82,9 @@ impl Slot {
                 if error.is_outcome_unknown() {
                     // What a sync that failed has dropped, a later one would not bring back.
                     self.failed = Some(error.to_string());
+                    if let Some(fatal) = &self.fatal {
+                        fatal.stop(&format!("metadata commit: {error}"));
+                    }
                     self.take();
                 } else {
                     self.roll_back().await;

@@ -106,19 +106,23 @@ impl PartitionBuilder {
 #[derive(Debug, Clone, Default)]
 pub struct ProducerTracker {
     producers: BTreeMap<i64, ProducerUpdate>,
+    /// Batches below it are accounted for already.
+    known_end_offset: i64,
 }
 
 impl ProducerTracker {
-    /// Starts from a snapshot, without the producers whose last batch is older than `expired_ms`.
+    /// Starts from the state at `end_offset`, without the producers whose last batch is older than
+    /// `expired_ms`. Batches below that offset change nothing.
     #[must_use]
-    pub fn from_snapshot(snapshot: &[ProducerUpdate], expired_ms: i64) -> Self {
+    pub fn from_snapshot(snapshot: &[ProducerUpdate], end_offset: i64, expired_ms: i64) -> Self {
         let live = snapshot.iter().filter(|producer| producer.last_timestamp >= expired_ms);
-        Self { producers: live.map(|producer| (producer.producer_id, producer.clone())).collect() }
+        let producers = live.map(|producer| (producer.producer_id, producer.clone())).collect();
+        Self { producers, known_end_offset: end_offset }
     }
 
     /// Takes the next batch of the partition.
     pub fn push(&mut self, batch: &BatchHeader) {
-        if !batch.has_producer_id() {
+        if !batch.has_producer_id() || batch.base_offset < self.known_end_offset {
             return;
         }
         let producer = self.producers.entry(batch.producer_id).or_insert_with(|| ProducerUpdate {

@@ -1,0 +1,140 @@
+//! Reads the inputs of a merge piece by piece and gives out the bytes of the output object.
+//!
+//! Invariant: the records are those of the inputs, byte for byte, each verified as it was read;
+//! memory holds one piece, however large the object.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use common::{ObjectId, PartitionKey};
+use metadata::Extent;
+
+use super::Plan;
+use crate::{
+    object::{
+        BatchesBuilder, Error, Footer, ObjectReader, ObjectRef, ProducerTracker, Result,
+    },
+    object_store::PartSource,
+};
+
+/// Bytes read at a time.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// The output of a merge as a source of bytes.
+pub(super) struct Merge {
+    reader: ObjectReader,
+    key: PartitionKey,
+    inputs: VecDeque<(Arc<ObjectRef>, Extent)>,
+    next_offset: i64,
+    pieces: VecDeque<Bytes>,
+    output: ObjectId,
+    builder: Option<BatchesBuilder>,
+    footer: Option<Footer>,
+}
+
+impl Merge {
+    /// Starts with the producers as the object before the inputs knows them.
+    pub(super) async fn begin(
+        reader: ObjectReader,
+        key: PartitionKey,
+        plan: &Plan,
+        output: ObjectId,
+        expired_ms: i64,
+    ) -> Result<Self> {
+        // The last L1 object knows all producers up to its end, be it an input itself.
+        let inputs = plan.inputs.iter().map(|(object, extent)| (object, extent.end_offset));
+        let l1 = inputs.filter(|(object, _)| object.level == metadata::ObjectLevel::L1).last();
+        let before = plan.predecessor.as_ref().map(|object| (object, plan.base_offset()));
+        let producers = match l1.or(before) {
+            Some((object, end_offset)) => {
+                let known = reader.producer_updates(object, &key).await?;
+                ProducerTracker::from_snapshot(&known, end_offset, expired_ms)
+            }
+            None => ProducerTracker::default(),
+        };
+        let base_offset = plan.base_offset();
+        Ok(Self {
+            reader,
+            key,
+            inputs: plan.inputs.iter().cloned().collect(),
+            next_offset: base_offset,
+            pieces: VecDeque::new(),
+            output,
+            builder: Some(BatchesBuilder::new(output, key, base_offset, producers)),
+            footer: None,
+        })
+    }
+
+    /// The footer, once all bytes were given out.
+    pub(super) fn footer(&self, key: &str) -> Result<&Footer> {
+        self.footer.as_ref().ok_or_else(|| self.wrong(key, "its source did not end".to_owned()))
+    }
+
+    /// The error of an output that does not cover its inputs.
+    pub(super) fn incomplete(&self, plan: &Plan, key: &str) -> Error {
+        let (base, end) = (plan.base_offset(), plan.end_offset());
+        self.wrong(key, format!("it does not cover offsets {base} to {end}"))
+    }
+
+    fn wrong(&self, key: &str, reason: String) -> Error {
+        Error::Damaged {
+            id: self.output,
+            key: key.to_owned(),
+            position: 0,
+            partition: Some(self.key),
+            reason,
+        }
+    }
+
+    /// Reads the next batches into `pieces`; `false` after the last input.
+    async fn read(&mut self) -> Result<bool> {
+        while let Some((object, extent)) = self.inputs.front() {
+            if self.next_offset >= extent.end_offset {
+                self.inputs.pop_front();
+                continue;
+            }
+            let read = self
+                .reader
+                .read(object, &self.key, self.next_offset, extent.end_offset, PIECE_BYTES, true)
+                .await?;
+            if read.next_offset <= self.next_offset {
+                // Compaction by key left no batch from here to the end of the extent.
+                self.next_offset = extent.end_offset;
+                continue;
+            }
+            self.next_offset = read.next_offset;
+            self.pieces.extend(read.records);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl PartSource for Merge {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let Some(builder) = &mut self.builder else { return Ok(None) };
+        if let Some(piece) = self.pieces.pop_front() {
+            let pushed = builder.push(&piece);
+            pushed.map_err(|source| Error::Format {
+                id: self.output,
+                key: String::new(),
+                source,
+            })?;
+            return Ok(Some(piece));
+        }
+        if self.read().await? {
+            return self.next().await;
+        }
+        let Some(builder) = self.builder.take() else { return Ok(None) };
+        let footer = builder.finish();
+        let encoded = footer.encode().map_err(|source| Error::Format {
+            id: self.output,
+            key: String::new(),
+            source,
+        })?;
+        self.footer = Some(footer);
+        Ok(Some(encoded))
+    }
+}

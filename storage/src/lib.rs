@@ -15,6 +15,8 @@
 //! recovers them from metadata, objects and the WAL's files. The persisted formats are described
 //! in `docs/rfcs/0003-wal.md` and `docs/rfcs/0005-objects.md`.
 
+pub mod compaction;
+pub mod gc;
 pub mod object;
 pub mod object_store;
 pub mod wal;

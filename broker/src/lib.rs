@@ -21,6 +21,7 @@ pub mod context;
 pub mod features;
 pub mod fetch_session;
 pub mod handler;
+pub mod http;
 pub mod metrics;
 pub mod options;
 pub mod producer_ids;

@@ -3,7 +3,7 @@
 //! Session first (it fences a former process), then the leases' new epochs, then the log's
 //! recovery, and only then what a listener can be opened for. Stopping is the way back.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use common::{clock::SharedClock, rng::Rng, spawn::Spawner};
 use metadata::{MetadataStore, OpenSession, Session, Topic};
@@ -32,6 +32,8 @@ pub struct StartDeps {
     pub metadata: Arc<dyn MetadataStore>,
     /// The WAL's directory.
     pub wal_fs: Arc<dyn WalFs>,
+    /// Where that directory is, if its files and the object store's are on one file system.
+    pub wal_directory: Option<PathBuf>,
     /// The object store.
     pub objects: Arc<ObjectStorage>,
     /// Time.
@@ -77,6 +79,7 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         metadata: Arc::clone(&deps.metadata),
         fence: session.fence,
         wal_fs: deps.wal_fs,
+        wal_directory: deps.wal_directory,
         objects: deps.objects,
         clock: Arc::clone(&deps.clock),
         rng: deps.rng.clone(),

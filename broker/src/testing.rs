@@ -99,6 +99,7 @@ impl World {
             port: 9092,
             metadata: Arc::clone(&self.metadata),
             wal_fs: Arc::new(self.wal_fs.clone()),
+            wal_directory: None,
             objects: Arc::clone(&self.objects),
             clock: Arc::clone(&self.clock),
             rng: self.rng.clone(),

@@ -16,7 +16,7 @@ use protocol::{
 use storage::IsolationLevel;
 use tracing::debug;
 
-use self::read::{Limits, PartitionRead};
+use self::read::{Limits, Look, PartitionRead};
 use crate::{
     acl::{Access, Operation, Resource},
     catalog::CatalogImage,
@@ -116,7 +116,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Reads what there is, and waits at most `wait` for `min_bytes`.
     async fn run(&mut self, wait: Duration) {
-        self.read(&vec![true; self.reads.len()]).await;
+        self.read(&vec![true; self.reads.len()], Look::Offsets).await;
         if wait.is_zero() || self.is_complete() {
             return;
         }
@@ -127,8 +127,9 @@ impl Work<'_> {
         self.watch(&delayed, &vec![true; self.reads.len()]);
         // What moved between the read and the watch; what moves later wakes.
         let mut look_at = self.moved();
+        let mut look = Look::Offsets;
         loop {
-            self.read(&look_at).await;
+            self.read(&look_at, look).await;
             if self.is_complete() {
                 return;
             }
@@ -136,9 +137,11 @@ impl Work<'_> {
                 biased;
                 () = delayed.woken() => {
                     look_at = self.moved();
+                    look = Look::Offsets;
                     if !look_at.contains(&true) {
-                        // Woken, but by no record: a partition was closed.
+                        // Woken, but by no record: a partition was closed, which its log says.
                         look_at.fill(true);
+                        look = Look::Log;
                     }
                     self.watch(&delayed, &look_at);
                 }
@@ -162,11 +165,11 @@ impl Work<'_> {
     }
 
     /// Reads the partitions picked, in order, within the response's byte bound.
-    async fn read(&mut self, picked: &[bool]) {
+    async fn read(&mut self, picked: &[bool], look: Look) {
         let mut bytes = 0;
         for (read, picked) in self.reads.iter_mut().zip(picked) {
             if *picked {
-                read.run(self.broker, &self.limits, bytes).await;
+                read.run(self.broker, &self.limits, look, bytes).await;
             }
             bytes += read.bytes();
         }

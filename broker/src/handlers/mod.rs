@@ -28,3 +28,6 @@ pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod replicas;
 pub(crate) mod update_features;
+
+#[cfg(test)]
+mod test_support;

@@ -7,13 +7,13 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use protocol::{
-    ApiKey, ErrorCode,
+    ApiKey, ErrorCode, Records,
     messages::produce::{
         BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
         PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
         TopicProduceResponse,
     },
-    records::{ProducePolicy, ValidatedRecords, ValidationError, validate_produce},
+    records::{BatchHeader, ProducePolicy, ValidatedRecords, ValidationError, validate_produce},
 };
 use storage::{Acks, Appended, Partition, Ticket};
 use tokio::time::{Sleep, timeout};
@@ -96,7 +96,7 @@ impl Pipelined for Produce {
         };
         let topics = match admit(broker, &request, request_timeout).await {
             Ok((acks, _permit)) => append_all(broker, context, request, acks),
-            Err(error) => refuse_all(&request, error),
+            Err(error) => refuse_all(broker, context, &request, error),
         };
         Box::pin(finishing.finish(topics, deadline))
     }
@@ -131,7 +131,7 @@ async fn admit(
     };
     let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
     let bytes =
-        partitions.filter_map(|data| data.records.as_ref()).map(protocol::Records::len).sum();
+        partitions.filter_map(|data| data.records.as_ref()).map(Records::len).sum();
     match timeout(request_timeout, broker.log.admit(bytes)).await {
         Ok(Ok(permit)) => Ok((acks, permit)),
         Ok(Err(refused)) => Err(error::append(&refused)),
@@ -139,7 +139,13 @@ async fn admit(
     }
 }
 
-fn refuse_all(request: &ProduceRequest, error: ErrorCode) -> Vec<TopicAppends> {
+fn refuse_all(
+    broker: &Broker,
+    context: &RequestContext,
+    request: &ProduceRequest,
+    error: ErrorCode,
+) -> Vec<TopicAppends> {
+    note_turned_away(broker, context, request);
     let response = Produce::error_response(request, error);
     let topics = response.responses.into_iter().map(|response| TopicAppends {
         tickets: response.partition_responses.iter().map(|_| None).collect(),
@@ -164,6 +170,26 @@ fn append_all(
         now_ms: broker.clock.now_ms(),
     };
     request.topic_data.into_iter().map(|topic| append.topic(topic)).collect()
+}
+
+/// Tells the partitions of idempotent batches that they were not even tried.
+fn note_turned_away(broker: &Broker, context: &RequestContext, request: &ProduceRequest) {
+    let image = broker.catalog.image();
+    for data in &request.topic_data {
+        let topic = if context.api_version >= TOPIC_IDS_SINCE {
+            image.by_id(data.topic_id.into())
+        } else {
+            image.by_name(&data.name)
+        };
+        let Some(topic) = topic else { continue };
+        for data in &data.partition_data {
+            let first = data.records.iter().flat_map(Records::chunks).next();
+            let header = first.and_then(|bytes| BatchHeader::parse(bytes).ok());
+            if let (Some(partition), Some(header)) = (topic.partition(data.index), header) {
+                partition.turned_away(&header);
+            }
+        }
+    }
 }
 
 /// Phase 1 of one request.

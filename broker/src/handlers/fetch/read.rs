@@ -35,6 +35,15 @@ pub(super) struct Limits {
     pub(super) isolation: IsolationLevel,
 }
 
+/// How closely to look at a partition that seems to have nothing to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Its offsets say all.
+    Offsets,
+    /// Ask its log, which knows whether it was closed.
+    Log,
+}
+
 /// One partition of a fetch.
 pub(super) struct PartitionRead {
     key: FetchKey,
@@ -96,7 +105,13 @@ impl PartitionRead {
     }
 
     /// Reads, given that the partitions before this one have `bytes_before`.
-    pub(super) async fn run(&mut self, broker: &Broker, limits: &Limits, bytes_before: usize) {
+    pub(super) async fn run(
+        &mut self,
+        broker: &Broker,
+        limits: &Limits,
+        look: Look,
+        bytes_before: usize,
+    ) {
         let Some(partition) = self.partition.clone() else { return };
         self.reservation = None;
         let offsets = partition.offsets();
@@ -107,6 +122,9 @@ impl PartitionRead {
                 diverging_epoch,
                 ..found(self.key.partition, &offsets, limits.isolation)
             },
+            Ok(None) if look == Look::Offsets && self.at_end(&offsets, limits) => {
+                found(self.key.partition, &offsets, limits.isolation)
+            }
             Ok(None) => match self.read(broker, &partition, &offsets, limits, bytes_before).await {
                 Ok(data) => data,
                 Err(refused) => self.refuse(&refused, limits),
@@ -141,6 +159,15 @@ impl PartitionRead {
         Ok(diverges.then_some(EpochEndOffset { epoch, end_offset }))
     }
 
+    /// Whether there is nothing to read yet.
+    fn at_end(&self, offsets: &Offsets, limits: &Limits) -> bool {
+        let bound = match limits.isolation {
+            IsolationLevel::ReadUncommitted => offsets.high_watermark,
+            IsolationLevel::ReadCommitted => offsets.last_stable,
+        };
+        (bound..=offsets.log_end).contains(&self.fetch.fetch_offset)
+    }
+
     async fn read(
         &mut self,
         broker: &Broker,
@@ -149,14 +176,7 @@ impl PartitionRead {
         limits: &Limits,
         bytes_before: usize,
     ) -> Result<PartitionData, ReadError> {
-        let bound = match limits.isolation {
-            IsolationLevel::ReadUncommitted => offsets.high_watermark,
-            IsolationLevel::ReadCommitted => offsets.last_stable,
-        };
         let nothing = || found(self.key.partition, offsets, limits.isolation);
-        if (bound..=offsets.log_end).contains(&self.fetch.fetch_offset) {
-            return Ok(nothing());
-        }
         let partition_max = usize::try_from(self.fetch.max_bytes).unwrap_or_default();
         let max_bytes = partition_max.min(limits.max_bytes.saturating_sub(bytes_before));
         let min_one_batch = bytes_before == 0;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use protocol::records::{CompressionPolicy, ProducePolicy, TimestampType};
 
+use crate::compaction::CompactionPolicy;
+
 /// When a record counts as durable, and so when it is acknowledged and visible (design D5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -91,6 +93,14 @@ pub struct LogConfig {
     pub producer_expiration_ms: i64,
     /// How long an object without a metadata row is left alone.
     pub gc_grace: Duration,
+    /// Time between two looks at dead objects.
+    pub gc_interval: Duration,
+    /// Time between two listings of the object store for orphans.
+    pub gc_orphan_interval: Duration,
+    /// Time between two looks at what is due for compaction into L1.
+    pub compaction_interval: Duration,
+    /// When a partition is due for compaction, and what is merged.
+    pub compaction: CompactionPolicy,
 }
 
 impl Default for LogConfig {
@@ -105,6 +115,10 @@ impl Default for LogConfig {
             retention_interval: Duration::from_secs(300),
             producer_expiration_ms: 86_400_000,
             gc_grace: Duration::from_secs(3600),
+            gc_interval: Duration::from_secs(30),
+            gc_orphan_interval: Duration::from_secs(6 * 3600),
+            compaction_interval: Duration::from_secs(30),
+            compaction: CompactionPolicy::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod object_store;
 pub mod wal;
 
 mod append;
+mod background;
 mod cache;
 mod config;
 mod epochs;

@@ -53,6 +53,8 @@ pub struct LogDeps {
 pub(crate) struct Shared {
     pub(crate) metadata: Arc<dyn MetadataStore>,
     pub(crate) fence: Fence,
+    /// What precedes every object key: the cluster's id, so that clusters may share a bucket.
+    pub(crate) key_prefix: String,
     pub(crate) clock: SharedClock,
     pub(crate) spawner: Spawner,
     pub(crate) reader: ObjectReader,

@@ -19,14 +19,11 @@ const TICK: Duration = Duration::from_secs(10);
 const SNAPSHOT_EVERY_FILES: u64 = 32;
 
 impl Log {
-    /// Runs until the log shuts down.
+    /// Runs for ever: drop the future to stop.
     pub(crate) async fn maintain(self: Arc<Self>) {
         let mut schedule = Schedule::default();
         loop {
-            tokio::select! {
-                () = self.background.cancelled() => return,
-                () = tokio::time::sleep(TICK) => {}
-            }
+            tokio::time::sleep(TICK).await;
             self.maintain_once(&mut schedule).await;
         }
     }
@@ -87,7 +84,7 @@ impl Log {
         let bytes: Bytes = producer_snapshot::encode(&partitions);
         let deps = &self.deps;
         let former = deps.metadata.pointer(producer_snapshot::POINTER).await?;
-        let key = format!("producers/{}.snap", deps.rng.uuid());
+        let key = format!("{}/producers/{}.snap", self.shared().key_prefix, deps.rng.uuid());
         deps.objects.put(&key, &[bytes]).await?;
         let pointer = key.clone().into_bytes();
         deps.metadata.put_pointer(&deps.fence, producer_snapshot::POINTER, pointer).await?;

@@ -61,6 +61,7 @@ impl Log {
         let shared = Arc::new(Shared {
             metadata: Arc::clone(&deps.metadata),
             fence: deps.fence,
+            key_prefix: image.cluster_id.clone(),
             clock: Arc::clone(&deps.clock),
             spawner: deps.spawner.clone(),
             reader: ObjectReader::new(
@@ -77,7 +78,7 @@ impl Log {
         let recovered = log.recover_wal(&objects).await?;
         log.check_bounds()?;
         log.begin_epochs().await?;
-        log.start(recovered, &image.cluster_id, &objects).await?;
+        log.start(recovered, &objects).await?;
         Ok(log)
     }
 
@@ -159,7 +160,6 @@ impl Log {
     async fn start(
         self: &Arc<Self>,
         recovered: wal::Recovered,
-        cluster_id: &str,
         objects: &[ObjectRow],
     ) -> Result<(), Error> {
         let deps = &self.deps;
@@ -182,15 +182,23 @@ impl Log {
         let (handle, events) = wal::start(wal_deps, options, recovered).await?;
         // The log is opened once, so the cell is empty.
         let _ = self.shared().wal.set(handle.clone());
-        let options =
-            UploaderOptions { key_prefix: cluster_id.to_owned(), ..UploaderOptions::default() };
-        let uploader = UploaderHandle::start(self.upload_deps(handle), options, objects, events);
+        let options = UploaderOptions {
+            key_prefix: self.shared().key_prefix.clone(),
+            ..UploaderOptions::default()
+        };
+        let in_use = ObjectsInUse::default();
+        let uploader = UploaderHandle::start(
+            self.upload_deps(handle, in_use.clone()),
+            options,
+            objects,
+            events,
+        );
         let _ = self.uploader.set(uploader);
-        deps.spawner.spawn("log-maintenance", Arc::clone(self).maintain());
+        self.start_background(in_use);
         Ok(())
     }
 
-    fn upload_deps(self: &Arc<Self>, wal: WalHandle) -> UploaderDeps {
+    fn upload_deps(self: &Arc<Self>, wal: WalHandle, in_use: ObjectsInUse) -> UploaderDeps {
         let deps = &self.deps;
         UploaderDeps {
             metadata: Arc::clone(&deps.metadata),
@@ -200,7 +208,7 @@ impl Log {
             wal_directory: deps.wal_directory.clone(),
             wal: Arc::new(wal),
             partitions: Arc::clone(self) as Arc<dyn Partitions>,
-            in_use: ObjectsInUse::default(),
+            in_use,
             clock: Arc::clone(&deps.clock),
             rng: deps.rng.clone(),
             spawner: deps.spawner.clone(),

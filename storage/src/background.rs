@@ -1,0 +1,76 @@
+//! Compaction and garbage collection as background tasks of the log. They end with it, between two
+//! steps; both may be cut off anywhere and be begun again.
+
+use std::{future::Future, sync::Arc};
+
+use crate::{
+    compaction::{Compactor, CompactorDeps, CompactorOptions},
+    gc::{Collector, CollectorOptions},
+    log::Log,
+    object::Partitions,
+    upload::ObjectsInUse,
+};
+
+impl Log {
+    /// Starts what works by the clock.
+    pub(crate) fn start_background(self: &Arc<Self>, in_use: ObjectsInUse) {
+        let compactor = self.compactor(in_use.clone());
+        self.spawn_background("compaction", async move { compactor.run().await });
+        let collector = self.collector(in_use);
+        self.spawn_background("object-gc", async move { collector.run().await });
+        self.spawn_background("log-maintenance", Arc::clone(self).maintain());
+    }
+
+    fn spawn_background(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let ended = self.background.clone();
+        self.deps.spawner.spawn(name, async move {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    fn compactor(self: &Arc<Self>, in_use: ObjectsInUse) -> Compactor {
+        let deps = &self.deps;
+        let compactor_deps = CompactorDeps {
+            metadata: Arc::clone(&deps.metadata),
+            fence: deps.fence,
+            storage: Arc::clone(&deps.objects),
+            reader: self.shared().reader.clone(),
+            partitions: Arc::clone(self) as Arc<dyn Partitions>,
+            in_use,
+            clock: Arc::clone(&deps.clock),
+            rng: deps.rng.clone(),
+        };
+        let options = CompactorOptions {
+            key_prefix: self.shared().key_prefix.clone(),
+            interval: deps.config.compaction_interval,
+            policy: deps.config.compaction,
+            producer_expiration_ms: deps.config.producer_expiration_ms,
+        };
+        Compactor::new(compactor_deps, options)
+    }
+
+    fn collector(&self, in_use: ObjectsInUse) -> Collector {
+        let deps = &self.deps;
+        Collector {
+            metadata: Arc::clone(&deps.metadata),
+            fence: deps.fence,
+            storage: Arc::clone(&deps.objects),
+            in_use,
+            clock: Arc::clone(&deps.clock),
+            options: CollectorOptions {
+                key_prefix: self.shared().key_prefix.clone(),
+                interval: deps.config.gc_interval,
+                orphan_interval: deps.config.gc_orphan_interval,
+                grace: deps.config.gc_grace,
+            },
+        }
+    }
+}

@@ -33,8 +33,7 @@ struct Entry<V> {
 impl<K: Ord + Clone, V: Clone> Cache<K, V> {
     /// An empty cache; `name` labels its metrics.
     pub(crate) fn new(name: &'static str, capacity: u64) -> Self {
-        let inner =
-            Inner { entries: BTreeMap::new(), by_use: BTreeMap::new(), weight: 0, uses: 0 };
+        let inner = Inner { entries: BTreeMap::new(), by_use: BTreeMap::new(), weight: 0, uses: 0 };
         Self { name, capacity, inner: Mutex::new(inner) }
     }
 
@@ -65,8 +64,7 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
             let oldest = oldest.clone();
             inner.remove(&oldest);
         }
-        metrics::gauge!("streamhouse_cache_bytes", "cache" => self.name)
-            .set(inner.weight as f64);
+        metrics::gauge!("streamhouse_cache_bytes", "cache" => self.name).set(inner.weight as f64);
     }
 
     /// Forgets one key.

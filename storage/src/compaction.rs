@@ -15,8 +15,8 @@ use common::{ObjectId, clock::SharedClock, rng::Rng};
 use metadata::{Extent, Fence, L1Commit, L1Input, L1Output, MetadataStore, NewObject, ObjectLevel};
 use tracing::{debug, warn};
 
-pub use self::plan::{Candidate, CompactionPolicy, Plan};
 use self::merge::Merge;
+pub use self::plan::{Candidate, CompactionPolicy, Plan};
 use crate::{
     object::{ExtentTarget, ObjectReader, ObjectRef, ObjectStorage, Partitions},
     upload::{InUse, ObjectsInUse},
@@ -132,7 +132,8 @@ impl Compactor {
             Ok(merged) => merged,
             Err(error) => {
                 // The row is dead at once where metadata answers, after the grace time otherwise.
-                if let Err(error) = self.deps.metadata.mark_dead(&self.deps.fence, &[output.id]).await
+                if let Err(error) =
+                    self.deps.metadata.mark_dead(&self.deps.fence, &[output.id]).await
                 {
                     debug!(object = %output.id, %error, "left for GC");
                 }
@@ -190,7 +191,8 @@ impl Compactor {
         let size = self.deps.storage.put_parts(&output.key, &mut merge).await?;
         let footer = merge.footer(&output.key)?;
         let object = ObjectRef { size, footer_position: footer.data_len, ..output.clone() };
-        let extent = footer.partitions.first().map(|partition| partition.extent(target.leader_epoch()));
+        let extent =
+            footer.partitions.first().map(|partition| partition.extent(target.leader_epoch()));
         let extent = extent.filter(|extent| {
             (extent.base_offset, extent.end_offset) == (plan.base_offset(), plan.end_offset())
         });

@@ -120,9 +120,8 @@ impl Collector {
 
     async fn abandon(&self) -> Result<usize, crate::Error> {
         let rows = self.metadata.list_objects(ObjectState::Registered, BATCH).await?;
-        let given_up = |row: &&ObjectRow| {
-            self.is_old(row.created_ms) && !self.in_use.contains(&row.id)
-        };
+        let given_up =
+            |row: &&ObjectRow| self.is_old(row.created_ms) && !self.in_use.contains(&row.id);
         let ids: Vec<_> = rows.iter().filter(given_up).map(|row| row.id).collect();
         if !ids.is_empty() {
             self.metadata.mark_dead(&self.fence, &ids).await?;

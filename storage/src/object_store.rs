@@ -11,6 +11,8 @@ mod budget;
 pub mod faulty;
 mod local;
 mod multipart;
+#[cfg(test)]
+pub(crate) mod s3_server;
 mod url;
 
 use std::{

@@ -12,9 +12,7 @@ use metadata::Extent;
 
 use super::Plan;
 use crate::{
-    object::{
-        BatchesBuilder, Error, Footer, ObjectReader, ObjectRef, ProducerTracker, Result,
-    },
+    object::{BatchesBuilder, Error, Footer, ObjectReader, ObjectRef, ProducerTracker, Result},
     object_store::PartSource,
 };
 

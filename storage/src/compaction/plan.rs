@@ -115,8 +115,8 @@ impl CompactionPolicy {
     fn row(&self, candidate: &Candidate<'_>, first: usize) -> Range<usize> {
         let (mut end, mut bytes) = (first, 0_u64);
         while let Some((object, extent)) = candidate.extents.get(end) {
-            let good = extent.bytes >= self.extent_bytes_good
-                && !candidate.wasteful.contains(&object.id);
+            let good =
+                extent.bytes >= self.extent_bytes_good && !candidate.wasteful.contains(&object.id);
             let follows = end == first
                 || candidate.extents.get(end - 1).is_some_and(|(_, before)| {
                     before.end_offset == extent.base_offset
@@ -166,10 +166,7 @@ impl CompactionPolicy {
 }
 
 /// The extent before `at`, if it ends where that one starts.
-fn before(
-    extents: &[(Arc<ObjectRef>, Extent)],
-    at: usize,
-) -> Option<&(Arc<ObjectRef>, Extent)> {
+fn before(extents: &[(Arc<ObjectRef>, Extent)], at: usize) -> Option<&(Arc<ObjectRef>, Extent)> {
     let base_offset = extents.get(at)?.1.base_offset;
     let found = extents.get(at.checked_sub(1)?)?;
     (found.1.end_offset == base_offset).then_some(found)
@@ -216,12 +213,8 @@ mod tests {
         wasteful: &[usize],
     ) -> Option<(i64, i64)> {
         let wasteful = wasteful.iter().map(|at| extents[*at].0.id).collect();
-        let candidate = Candidate {
-            extents,
-            log_start_offset,
-            last_stable_offset,
-            wasteful: &wasteful,
-        };
+        let candidate =
+            Candidate { extents, log_start_offset, last_stable_offset, wasteful: &wasteful };
         let plan = CompactionPolicy::default().plan(&candidate)?;
         Some((plan.base_offset(), plan.end_offset()))
     }

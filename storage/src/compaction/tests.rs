@@ -146,8 +146,7 @@ async fn a_damaged_input_is_not_replaced() {
     let (store, world) = World::faulty(2).await;
     upload(&world, 1, 16).await;
     let (object, _) = world.partition(0).extents()[3].clone();
-    let mut bytes =
-        world.storage.get_range(&object.key, 0..object.size).await.unwrap().to_vec();
+    let mut bytes = world.storage.get_range(&object.key, 0..object.size).await.unwrap().to_vec();
     let at = bytes.len() / 2;
     bytes[at] ^= 1;
     world.storage.delete(&object.key).await.unwrap();
@@ -186,4 +185,46 @@ async fn orphans_go_after_their_grace_and_objects_in_use_stay() {
     assert_eq!((collected.orphans, collected.abandoned, collected.dead), (0, 1, 1));
     world.check().await;
     assert_eq!(world.storage.list("c", None, 100).await.unwrap().len(), 2);
+}
+
+/// Upload, restart, merge, collect, upload again: the log reads the same after each.
+async fn whole_life(mut world: World) {
+    upload(&world, 1, 9).await;
+    world.check().await;
+    world.restart().await;
+    world.check().await;
+    upload(&world, 10, 8).await;
+    assert_eq!(compactor(&world).run_once().await, 2);
+    world.check().await;
+    assert_eq!(collector(&world).collect(true).await.unwrap().dead, 17);
+    world.check().await;
+    upload(&world, 18, 2).await;
+    world.restart().await;
+    world.check().await;
+    assert_eq!(world.storage.list("c", None, 100).await.unwrap().len(), 4);
+    assert_eq!(world.released().len(), 19);
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_live_and_die_in_memory() {
+    whole_life(World::faulty(2).await.1).await;
+}
+
+#[tokio::test]
+async fn objects_live_and_die_in_local_files_renamed_or_copied() {
+    for adopt in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", directory.path().join("objects").display());
+        let settings = std::collections::BTreeMap::new();
+        let world = World::on_files(directory.path(), &url, &settings, adopt, 2).await;
+        whole_life(world).await;
+    }
+}
+
+#[tokio::test]
+async fn objects_live_and_die_in_a_real_s3_server() {
+    let server = crate::object_store::s3_server::S3Server::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (url, settings) = ("s3://bucket/broker", server.settings());
+    whole_life(World::on_files(directory.path(), url, &settings, true, 2).await).await;
 }

@@ -114,3 +114,6 @@ pub trait Partitions: Send + Sync {
     /// All partitions, ascending by key.
     fn all(&self) -> Vec<Arc<dyn ExtentTarget>>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -30,7 +30,7 @@ use crate::{
     object_store::faulty::FaultyObjectStore,
     upload::{ObjectsInUse, UploaderDeps, UploaderHandle, UploaderOptions, WalRelease},
     wal::{
-        FileName, WalEvent, WalFile, WalFileRef, WalFs,
+        FileName, OsWalFs, WalEvent, WalFile, WalFileRef, WalFs,
         block::{BatchEntry, BlockHeader, Directory, RunEntry},
         head::FileHead,
         sim_fs::SimWalFs,
@@ -340,6 +340,31 @@ impl World {
         let storage = ObjectStorage::new(inner, options, clock.clone(), Rng::seeded(4));
         let wal_fs = Arc::new(SimWalFs::new(Rng::seeded(5)));
         (store, Self::new(storage, wal_fs, None, clock, partitions).await)
+    }
+
+    /// On real files, with the store beside the WAL.
+    pub(crate) async fn local(directory: &Path, partitions: i32) -> Self {
+        let url = format!("file://{}", directory.join("objects").display());
+        Self::on_files(directory, &url, &BTreeMap::new(), true, partitions).await
+    }
+
+    /// With the WAL on real files and the store at `url`.
+    pub(crate) async fn on_files(
+        directory: &Path,
+        url: &str,
+        settings: &BTreeMap<String, String>,
+        adopt: bool,
+        partitions: i32,
+    ) -> Self {
+        let clock: SharedClock = Arc::new(TokioClock::starting_at(1_700_000_000_000));
+        let (options, rng) = (StorageOptions::default(), Rng::seeded(1));
+        let storage = ObjectStorage::open(url, settings, options, &spawner(), clock.clone(), rng)
+            .await
+            .unwrap();
+        let wal_directory = directory.join("wal");
+        std::fs::create_dir_all(&wal_directory).unwrap();
+        let wal_fs = Arc::new(OsWalFs::open(&wal_directory).unwrap());
+        Self::new(storage, wal_fs, adopt.then_some(wal_directory), clock, partitions).await
     }
 
     pub(crate) async fn new(

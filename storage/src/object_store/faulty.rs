@@ -12,6 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use common::{clock::SharedClock, rng::Rng};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::{
@@ -37,6 +38,8 @@ pub enum Fault {
     ResetAfter,
     /// A read's body ends early; other requests meet [`Fault::ResetAfter`].
     Truncated,
+    /// A read's body has a flipped bit; other requests are not touched.
+    Corrupted,
 }
 
 /// The kinds of requests.
@@ -172,7 +175,7 @@ impl FaultyObjectStore {
         request: impl Future<Output = object_store::Result<T>>,
     ) -> object_store::Result<T> {
         match self.meet(operation).await {
-            None => request.await,
+            None | Some(Fault::Corrupted) => request.await,
             Some(Fault::ResetAfter | Fault::Truncated) => {
                 request.await?;
                 Err(failure("connection reset by peer"))
@@ -243,7 +246,12 @@ impl ObjectStore for FaultyObjectStore {
         match self.meet(Operation::Get).await {
             None => {}
             Some(Fault::Truncated) => {
-                return Ok(truncate(self.inner.get_opts(location, options).await?));
+                let result = self.inner.get_opts(location, options).await?;
+                return Ok(changed(result, |body| body.slice(..body.len() / 2)));
+            }
+            Some(Fault::Corrupted) => {
+                let result = self.inner.get_opts(location, options).await?;
+                return Ok(changed(result, |body| flip_middle(&body)));
             }
             Some(Fault::Unavailable | Fault::Timeout) => return Err(failure("503 slow down")),
             Some(Fault::ResetBefore | Fault::ResetAfter) => {
@@ -334,16 +342,22 @@ impl MultipartUpload for FaultyUpload {
     }
 }
 
-/// The same answer with half of its body.
-fn truncate(result: GetResult) -> GetResult {
+/// The same answer with another body.
+fn changed(result: GetResult, change: impl FnOnce(Bytes) -> Bytes + Send + 'static) -> GetResult {
     let (meta, range, attributes) =
         (result.meta.clone(), result.range.clone(), result.attributes.clone());
-    let half = async move {
-        let body = result.bytes().await?;
-        Ok(body.slice(..body.len() / 2))
-    };
-    let payload = GetResultPayload::Stream(stream::once(half).boxed());
+    let body = async move { Ok(change(result.bytes().await?)) };
+    let payload = GetResultPayload::Stream(stream::once(body).boxed());
     GetResult { payload, meta, range, attributes }
+}
+
+fn flip_middle(body: &Bytes) -> Bytes {
+    let mut bytes = body.to_vec();
+    let middle = bytes.len() / 2;
+    if let Some(byte) = bytes.get_mut(middle) {
+        *byte ^= 1;
+    }
+    bytes.into()
 }
 
 fn failure(message: &'static str) -> StoreError {

@@ -5,17 +5,14 @@
 
 use std::time::Duration;
 
-use common::{clock::TokioClock, rng::Rng};
+use common::rng::Rng;
 use metadata::{ObjectLevel, ObjectState};
 
 use super::*;
 use crate::{
-    object::{
-        StorageOptions,
-        testing::{TestWal, World, key, of_object_class},
-    },
+    object::testing::{TestWal, World, key, of_object_class},
     object_store::faulty::{Fault, FaultRates, Operation},
-    wal::{FileName, OsWalFs},
+    wal::FileName,
 };
 
 /// Writes `files` sealed files of a few blocks each; returns their events.
@@ -285,31 +282,11 @@ async fn settle(world: &World) -> usize {
     .unwrap()
 }
 
-/// A world on real files, with the store beside the WAL.
-async fn local_world(directory: &std::path::Path) -> World {
-    let clock: SharedClock = Arc::new(TokioClock::starting_at(1_700_000_000_000));
-    let url = format!("file://{}", directory.join("objects").display());
-    let storage = ObjectStorage::open(
-        &url,
-        &BTreeMap::new(),
-        StorageOptions::default(),
-        &crate::object::testing::spawner(),
-        clock.clone(),
-        Rng::seeded(1),
-    )
-    .await
-    .unwrap();
-    let wal_directory = directory.join("wal");
-    std::fs::create_dir_all(&wal_directory).unwrap();
-    let wal_fs = Arc::new(OsWalFs::open(&wal_directory).unwrap());
-    World::new(storage, wal_fs, Some(wal_directory), clock, 2).await
-}
-
 #[tokio::test]
 async fn a_sealed_local_file_becomes_the_object_without_a_copy() {
     use std::os::unix::fs::MetadataExt;
     let directory = tempfile::tempdir().unwrap();
-    let world = local_world(directory.path()).await;
+    let world = World::local(directory.path(), 2).await;
     let events = write_files(&world, 1, 2, false).await;
     let name = world.wal_directory.as_ref().unwrap().join(FileName::log(1));
     let inode = std::fs::metadata(&name).unwrap().ino();
@@ -337,7 +314,7 @@ enum Step {
 async fn a_crash_between_any_two_steps_of_an_adoption_is_undone_or_kept_whole() {
     for step in [Step::Registered, Step::HalfFooter, Step::Footer, Step::Renamed, Step::Committed] {
         let directory = tempfile::tempdir().unwrap();
-        let mut world = local_world(directory.path()).await;
+        let mut world = World::local(directory.path(), 2).await;
         let events = write_files(&world, 1, 1, false).await;
         let Some(WalEvent::Sealed { file, end }) = events.last().cloned() else { panic!() };
         take_steps(&world, &file, end, step).await;

@@ -272,3 +272,6 @@ fn next_answer(pending: &mut VecDeque<Pending>) -> impl Future<Output = Answer> 
         Poll::Ready(answer)
     })
 }
+
+#[cfg(test)]
+mod tests;

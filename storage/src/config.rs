@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use protocol::records::{CompressionPolicy, ProducePolicy, TimestampType};
 
-use crate::compaction::CompactionPolicy;
+use crate::{compaction::CompactionPolicy, upload::UploaderOptions};
 
 /// When a record counts as durable, and so when it is acknowledged and visible (design D5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,10 @@ pub struct LogConfig {
     pub wal_max_bytes: u64,
     /// Bound on appended bytes that wait for the WAL writer.
     pub wal_queue_bytes: usize,
+    /// Free space that the WAL leaves on the disk, bytes (`streamhouse.disk.reserve.bytes`).
+    pub disk_reserve_bytes: u64,
+    /// How sealed files and flushed ranges are uploaded.
+    pub upload: UploaderOptions,
     /// Bound on the tail kept in memory for consumers, bytes.
     pub tail_bytes: usize,
     /// Bound on the cache of remote object chunks, bytes.
@@ -109,6 +113,8 @@ impl Default for LogConfig {
             wal_file_bytes: 64 << 20,
             wal_max_bytes: 4 << 30,
             wal_queue_bytes: 64 << 20,
+            disk_reserve_bytes: 0,
+            upload: UploaderOptions::default(),
             tail_bytes: 128 << 20,
             cache_bytes: 128 << 20,
             seal_age: Duration::from_secs(600),

@@ -75,10 +75,10 @@ impl Log {
         let log = Arc::new(Self::new(shared, deps));
         log.restore_partitions(image, &objects, config_of);
         log.restore_producers(&objects).await?;
-        let recovered = log.recover_wal(&objects).await?;
+        let (recovered, committed) = log.recover_wal(&objects).await?;
         log.check_bounds()?;
         log.begin_epochs().await?;
-        log.start(recovered, &objects).await?;
+        log.start(recovered, committed).await?;
         Ok(log)
     }
 
@@ -112,7 +112,11 @@ impl Log {
         }
     }
 
-    async fn recover_wal(self: &Arc<Self>, objects: &[ObjectRow]) -> Result<wal::Recovered, Error> {
+    /// Replays the WAL; also returns how far each of its files is committed to objects.
+    async fn recover_wal(
+        self: &Arc<Self>,
+        objects: &[ObjectRow],
+    ) -> Result<(wal::Recovered, BTreeMap<u64, u64>), Error> {
         let started = self.deps.clock.monotonic();
         let file_id_floor = file_id_floor(objects);
         let mut sink = WalSink::new(Arc::clone(self), objects);
@@ -124,7 +128,7 @@ impl Log {
             elapsed_ms = (self.deps.clock.monotonic() - started).as_millis(),
             "write-ahead log replayed"
         );
-        Ok(recovered)
+        Ok((recovered, sink.committed_ends()))
     }
 
     /// LOG-4 and LOG-5 after recovery: the log start lies within what was found.
@@ -160,7 +164,7 @@ impl Log {
     async fn start(
         self: &Arc<Self>,
         recovered: wal::Recovered,
-        objects: &[ObjectRow],
+        committed: BTreeMap<u64, u64>,
     ) -> Result<(), Error> {
         let deps = &self.deps;
         let wal_deps = WalDeps {
@@ -177,6 +181,7 @@ impl Log {
             first_file_bytes: WalOptions::default()
                 .first_file_bytes
                 .min(deps.config.wal_file_bytes),
+            reserve_bytes: deps.config.disk_reserve_bytes,
             ..WalOptions::default()
         };
         let (handle, events) = wal::start(wal_deps, options, recovered).await?;
@@ -184,13 +189,13 @@ impl Log {
         let _ = self.shared().wal.set(handle.clone());
         let options = UploaderOptions {
             key_prefix: self.shared().key_prefix.clone(),
-            ..UploaderOptions::default()
+            ..deps.config.upload.clone()
         };
         let in_use = ObjectsInUse::default();
         let uploader = UploaderHandle::start(
             self.upload_deps(handle, in_use.clone()),
             options,
-            objects,
+            committed,
             events,
         );
         let _ = self.uploader.set(uploader);

@@ -36,16 +36,6 @@ pub struct ObjectStoreConfig {
     pub options: Secret<Vec<(String, String)>>,
     /// `streamhouse.object.request.timeout.ms`.
     pub request_timeout: Duration,
-    /// `streamhouse.object.upload.concurrency`.
-    pub upload_concurrency: usize,
-    /// `streamhouse.object.flush.bytes`.
-    pub flush_bytes: u64,
-    /// `streamhouse.object.flush.interval.ms`.
-    pub flush_interval: Duration,
-    /// `streamhouse.object.compaction.bytes`.
-    pub compaction_bytes: u64,
-    /// `streamhouse.object.gc.interval.ms`.
-    pub gc_interval: Duration,
 }
 
 /// What the topic handlers obey.
@@ -86,8 +76,6 @@ pub struct BrokerConfig {
     pub ready_file: Option<PathBuf>,
     /// `streamhouse.shutdown.timeout.ms`.
     pub shutdown_timeout: Duration,
-    /// `streamhouse.disk.reserve.bytes`.
-    pub disk_reserve_bytes: u64,
     /// The object store.
     pub object_store: ObjectStoreConfig,
     /// The log.
@@ -123,7 +111,6 @@ impl BrokerConfig {
             log_level: read.text("streamhouse.log.level")?,
             ready_file: read.optional_text("streamhouse.ready.file").map(PathBuf::from),
             shutdown_timeout: read.millis("streamhouse.shutdown.timeout.ms")?,
-            disk_reserve_bytes: read.count("streamhouse.disk.reserve.bytes")?,
             object_store: read_object_store(read)?,
             log: read_log(read, &memory)?,
             topics: read_topics(read)?,
@@ -250,11 +237,6 @@ fn read_object_store(read: &Read<'_>) -> Result<ObjectStoreConfig, String> {
         url: read.optional_text("streamhouse.object.store.url"),
         options: read.pairs("streamhouse.object.store.options")?,
         request_timeout: read.millis("streamhouse.object.request.timeout.ms")?,
-        upload_concurrency: read.count("streamhouse.object.upload.concurrency")?,
-        flush_bytes: read.count("streamhouse.object.flush.bytes")?,
-        flush_interval: read.millis("streamhouse.object.flush.interval.ms")?,
-        compaction_bytes: read.count("streamhouse.object.compaction.bytes")?,
-        gc_interval: read.millis("streamhouse.object.gc.interval.ms")?,
     })
 }
 
@@ -267,7 +249,7 @@ fn read_log(read: &Read<'_>, memory: &MemoryParts) -> Result<LogConfig, String> 
              streamhouse.wal.file.bytes ({file_bytes})"
         ));
     }
-    Ok(LogConfig {
+    let mut config = LogConfig {
         wal_file_bytes: file_bytes,
         wal_max_bytes: max_bytes,
         wal_queue_bytes: memory.wal,
@@ -277,7 +259,17 @@ fn read_log(read: &Read<'_>, memory: &MemoryParts) -> Result<LogConfig, String> 
         retention_interval: read.millis("log.retention.check.interval.ms")?,
         producer_expiration_ms: read.count("producer.id.expiration.ms")?,
         gc_grace: read.millis("streamhouse.object.gc.grace.ms")?,
-    })
+        gc_interval: read.millis("streamhouse.object.gc.interval.ms")?,
+        gc_orphan_interval: read.millis("streamhouse.object.gc.orphan.interval.ms")?,
+        compaction_interval: read.millis("streamhouse.object.compaction.interval.ms")?,
+        ..LogConfig::default()
+    };
+    config.disk_reserve_bytes = read.count("streamhouse.disk.reserve.bytes")?;
+    config.upload.in_flight_max = read.count("streamhouse.object.upload.concurrency")?;
+    config.upload.flush_bytes = read.count("streamhouse.object.flush.bytes")?;
+    config.upload.flush_interval = read.millis("streamhouse.object.flush.interval.ms")?;
+    config.compaction.bytes_max = read.count("streamhouse.object.compaction.bytes")?;
+    Ok(config)
 }
 
 fn read_topics(read: &Read<'_>) -> Result<TopicRules, String> {

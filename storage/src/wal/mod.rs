@@ -253,6 +253,8 @@ pub struct WalOptions {
     pub marker_interval: Duration,
     /// Pause before a failed preparation or seal is tried again.
     pub retry_interval: Duration,
+    /// Free space that a new file must leave on the disk, bytes.
+    pub reserve_bytes: u64,
 }
 
 impl Default for WalOptions {
@@ -266,6 +268,7 @@ impl Default for WalOptions {
             marker_idle: Duration::from_millis(5),
             marker_interval: Duration::from_millis(100),
             retry_interval: Duration::from_secs(1),
+            reserve_bytes: 0,
         }
     }
 }

@@ -126,6 +126,8 @@ pub(super) struct Preparer {
     pub(super) rng: Rng,
     pub(super) next_file_id: u64,
     pub(super) retry_interval: Duration,
+    /// Free space that a new file must leave, bytes.
+    pub(super) reserve_bytes: u64,
 }
 
 impl Preparer {
@@ -144,13 +146,30 @@ impl Preparer {
         }
     }
 
+    /// Metadata, retention and whatever else frees space must be able to run on a disk that is full
+    /// for producers (design D13).
+    async fn check_space(&self, capacity: u64) -> io::Result<()> {
+        let free = self.fs.free_bytes().await?;
+        if free >= capacity.saturating_add(self.reserve_bytes) {
+            return Ok(());
+        }
+        let reserve = self.reserve_bytes;
+        Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("{free} bytes free, {capacity} needed besides the reserve of {reserve}"),
+        ))
+    }
+
     async fn prepare(&mut self, capacity: u64) {
         let file_id = self.next_file_id;
         self.next_file_id += 1;
         let nonce = self.rng.next_u64();
         let head = FileHead::new(file_id, nonce, self.clock.now_ms(), capacity);
         let name = FileName::log(file_id);
-        let created = self.fs.create(&name, capacity, head.encode()).await;
+        let created = match self.check_space(capacity).await {
+            Ok(()) => self.fs.create(&name, capacity, head.encode()).await,
+            Err(full) => Err(full),
+        };
         match created.and_then(|file| Prepared::new(file, head)) {
             Ok(prepared) => {
                 info!(file = name, capacity, "log file prepared");

@@ -81,6 +81,7 @@ pub async fn start(
         rng,
         next_file_id: recovered.next_file_id,
         retry_interval: options.retry_interval,
+        reserve_bytes: options.reserve_bytes,
     };
     let fatal = spawner.fatal().clone();
     let deps = WriterDeps { shared: Arc::clone(&shared), fs, slot, clock, fatal, options, events };

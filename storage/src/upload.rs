@@ -21,13 +21,16 @@ use std::{
     future::Future,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use common::{ObjectId, clock::SharedClock, rng::Rng, spawn::Spawner};
-use metadata::{Fence, MetadataStore, ObjectRow};
+use metadata::{Fence, MetadataStore};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -172,13 +175,13 @@ enum Command {
 }
 
 impl UploaderHandle {
-    /// Starts uploading what `events` announce. `committed` are the objects in metadata: ranges of
-    /// recovered files that they hold are not uploaded again.
+    /// Starts uploading what `events` announce. `committed` says of recovered files up to where
+    /// they have been committed before: that part is not uploaded again.
     #[must_use]
     pub fn start(
         deps: UploaderDeps,
         options: UploaderOptions,
-        committed: &[ObjectRow],
+        committed: BTreeMap<u64, u64>,
         events: mpsc::UnboundedReceiver<WalEvent>,
     ) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
@@ -186,10 +189,11 @@ impl UploaderHandle {
         let (order, ordered) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let spawner = deps.spawner.clone();
-        let shared = Arc::new(Shared { deps, options, stop: stop.clone() });
+        let shared =
+            Arc::new(Shared { deps, options, stop: stop.clone(), fenced: AtomicBool::new(false) });
         let committer = Committer::new(Arc::clone(&shared));
         let planner = Planner {
-            committed: committed_ends(committed),
+            committed,
             in_flight: Arc::new(Semaphore::new(shared.options.in_flight_max.max(1))),
             shared,
             order,
@@ -236,9 +240,21 @@ struct Shared {
     deps: UploaderDeps,
     options: UploaderOptions,
     stop: CancellationToken,
+    fenced: AtomicBool,
 }
 
 impl Shared {
+    /// Another process has the metadata store: nothing may be committed from here any more.
+    fn fence(&self) {
+        self.fenced.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+
+    /// How an uploader ends that was told to stop.
+    fn stopped(&self) -> Ended {
+        if self.fenced.load(Ordering::Relaxed) { Ended::Fenced } else { Ended::Stopped }
+    }
+
     /// Waits; `false` where the uploader was stopped meanwhile.
     async fn pause(&self, pause: Duration) -> bool {
         tokio::select! {
@@ -409,16 +425,6 @@ async fn elapsed(timer: &mut Option<Timer>) {
         Some(timer) => timer.as_mut().await,
         None => std::future::pending().await,
     }
-}
-
-/// Per WAL file, the end of the last committed range.
-fn committed_ends(committed: &[ObjectRow]) -> BTreeMap<u64, u64> {
-    let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
-    for origin in committed.iter().filter_map(|row| row.origin) {
-        let end = ends.entry(origin.file_id).or_default();
-        *end = (*end).max(origin.to);
-    }
-    ends
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl Merge {
     ) -> Result<Self> {
         // The last L1 object knows all producers up to its end, be it an input itself.
         let inputs = plan.inputs.iter().map(|(object, extent)| (object, extent.end_offset));
-        let l1 = inputs.filter(|(object, _)| object.level == metadata::ObjectLevel::L1).last();
+        let l1 = inputs.filter(|(object, _)| object.level == metadata::ObjectLevel::L1).next_back();
         let before = plan.predecessor.as_ref().map(|object| (object, plan.base_offset()));
         let producers = match l1.or(before) {
             Some((object, end_offset)) => {

@@ -8,7 +8,7 @@ use metadata::ObjectState;
 
 use super::*;
 use crate::{
-    gc::{Collector, CollectorOptions},
+    gc::{Collector, CollectorDeps, CollectorOptions},
     object::testing::{TestWal, World, key},
     object_store::faulty::{Fault, FaultRates, Operation},
 };
@@ -33,14 +33,33 @@ fn compactor(world: &World) -> Compactor {
 }
 
 fn collector(world: &World) -> Collector {
-    Collector {
+    collector_after(world, Duration::ZERO)
+}
+
+fn collector_after(world: &World, dead_grace: Duration) -> Collector {
+    let deps = CollectorDeps {
         metadata: Arc::clone(&world.metadata),
         fence: world.fence,
         storage: Arc::clone(&world.storage),
+        reader: world.reader(),
         in_use: world.in_use.clone(),
         clock: Arc::clone(&world.clock),
-        options: CollectorOptions { key_prefix: "c".to_owned(), ..CollectorOptions::default() },
-    }
+    };
+    let key_prefix = "c".to_owned();
+    Collector::new(deps, CollectorOptions { key_prefix, dead_grace, ..CollectorOptions::default() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_object_is_left_to_its_readers_for_a_while() {
+    let (_store, world) = World::faulty(2).await;
+    upload(&world, 1, 16).await;
+    compactor(&world).run_once().await;
+    let collector = collector_after(&world, Duration::from_secs(60));
+    assert_eq!(collector.collect(false).await.unwrap().dead, 0);
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    assert_eq!(collector.collect(false).await.unwrap().dead, 0);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(collector.collect(false).await.unwrap().dead, 16);
 }
 
 /// Uploads `files` files with batches of two partitions, from two producers.

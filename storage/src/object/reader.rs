@@ -207,6 +207,12 @@ impl ObjectReader {
         Ok(footer)
     }
 
+    /// Lets go of a deleted object: its open file keeps the file's space otherwise.
+    pub fn forget(&self, id: &ObjectId) {
+        self.inner.files.remove(id);
+        self.inner.footers.remove(id);
+    }
+
     /// Raw bytes of the object, unverified: what WAL recovery repairs a file from.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use common::{
     rng::Rng,
     spawn::{Fatal, Spawner},
 };
-use metadata::{Extent, Fence, MemoryStore, MetadataStore, NewTopic, OpenSession};
+use metadata::{Extent, Fence, MemoryStore, MetadataStore, NewTopic, ObjectRow, OpenSession};
 use object_store::memory::InMemory;
 use protocol::records::{BatchBuilder, BatchHeader, Compression, batch_refs};
 use tokio::sync::mpsc;
@@ -438,7 +438,7 @@ impl World {
         let (sender, receiver) = mpsc::unbounded_channel();
         let committed = self.metadata.committed_objects().await.unwrap();
         let options = UploaderOptions { key_prefix: "c".to_owned(), ..UploaderOptions::default() };
-        (UploaderHandle::start(self.deps(), options, &committed, receiver), sender)
+        (UploaderHandle::start(self.deps(), options, committed_ends(&committed), receiver), sender)
     }
 
     pub(crate) fn reader(&self) -> ObjectReader {
@@ -485,4 +485,14 @@ impl World {
 async fn open_session(metadata: &Arc<dyn MetadataStore>) -> Fence {
     let request = OpenSession { node_id: Some(NodeId(1)), cluster_id_if_new: "c".to_owned() };
     metadata.open_session(request).await.unwrap().fence
+}
+
+/// Per WAL file, the end of the last committed range.
+fn committed_ends(committed: &[ObjectRow]) -> BTreeMap<u64, u64> {
+    let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
+    for origin in committed.iter().filter_map(|row| row.origin) {
+        let end = ends.entry(origin.file_id).or_default();
+        *end = (*end).max(origin.to);
+    }
+    ends
 }

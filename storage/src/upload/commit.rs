@@ -41,7 +41,7 @@ impl Committer {
         loop {
             let next = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ended::Stopped,
+                () = stop.cancelled() => return self.shared.stopped(),
                 next = ordered.recv() => next,
             };
             let done = match next {
@@ -69,11 +69,11 @@ impl Committer {
         prepared: oneshot::Receiver<(Prepared, OwnedSemaphorePermit)>,
     ) -> Result<(), Ended> {
         let prepared = tokio::select! {
-            () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
+            () = self.shared.stop.cancelled() => return Err(self.shared.stopped()),
             prepared = prepared => prepared,
         };
         // Preparation gives up only when the uploader stops.
-        let Ok((prepared, _permit)) = prepared else { return Err(Ended::Stopped) };
+        let Ok((prepared, _permit)) = prepared else { return Err(self.shared.stopped()) };
         match prepared.object {
             Some(object) => self.commit(origin, object).await,
             None => Ok(()),
@@ -99,6 +99,7 @@ impl Committer {
                 }
                 Err(error) if error.is_fenced() => {
                     error!(%error, "upload stopped: another process has the metadata store");
+                    self.shared.fence();
                     return Err(Ended::Fenced);
                 }
                 Err(

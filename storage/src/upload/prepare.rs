@@ -120,7 +120,7 @@ async fn store(
         match failure {
             Failure::Fenced => {
                 error!(file_id, "upload stopped: another process has the metadata store");
-                shared.stop.cancel();
+                shared.fence();
                 return None;
             }
             Failure::Taken => {

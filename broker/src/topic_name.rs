@@ -13,9 +13,7 @@ pub fn validate(name: &str) -> Result<(), String> {
     } else if matches!(name, "." | "..") {
         format!("'{name}' is not allowed")
     } else if name.len() > TOPIC_NAME_LEN_MAX {
-        format!(
-            "the length of '{name}' is longer than the max allowed length {TOPIC_NAME_LEN_MAX}"
-        )
+        format!("the length of '{name}' is longer than the max allowed length {TOPIC_NAME_LEN_MAX}")
     } else if !name.bytes().all(is_legal) {
         format!(
             "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' \

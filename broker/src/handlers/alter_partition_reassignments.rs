@@ -71,6 +71,7 @@ impl Handler for AlterPartitionReassignments {
         });
         AlterPartitionReassignmentsResponse {
             allow_replication_factor_change: request.allow_replication_factor_change,
+            error_message: None,
             responses: responses.collect(),
             ..Default::default()
         }

@@ -126,6 +126,7 @@ async fn create(
     Ok(CreatableTopicResult {
         name: topic.name.clone(),
         topic_id: id.0,
+        error_message: None,
         num_partitions: count,
         replication_factor,
         configs: Some(described(broker, &configs)),

@@ -21,6 +21,8 @@ use crate::{
     topic_name,
 };
 
+/// The first version with the voters' listeners.
+const NODES_SINCE: i16 = 2;
 /// The one partition of the metadata log.
 const METADATA_PARTITION: i32 = 0;
 
@@ -47,7 +49,7 @@ impl Api for DescribeQuorum {
 impl Handler for DescribeQuorum {
     async fn handle(
         broker: &Arc<Broker>,
-        _: &RequestContext,
+        context: &RequestContext,
         request: DescribeQuorumRequest,
     ) -> DescribeQuorumResponse {
         let topics: Vec<_> = request
@@ -62,15 +64,13 @@ impl Handler for DescribeQuorum {
                 topic_name: topic.topic_name,
             })
             .collect();
-        let is_described = topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .any(|partition| partition.error_code == ErrorCode::None.code());
-        let nodes = if is_described { vec![this_node(broker)] } else { Vec::new() };
+        let mut partitions = topics.iter().flat_map(|topic| &topic.partitions);
+        let is_described = partitions.any(|one| one.error_code == ErrorCode::None.code());
+        let has_nodes = is_described && context.api_version >= NODES_SINCE;
         DescribeQuorumResponse {
             error_message: Some(String::new()),
             topics,
-            nodes,
+            nodes: if has_nodes { vec![this_node(broker)] } else { Vec::new() },
             ..Default::default()
         }
     }

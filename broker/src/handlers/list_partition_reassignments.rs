@@ -44,7 +44,7 @@ impl Handler for ListPartitionReassignments {
         _: &RequestContext,
         _: ListPartitionReassignmentsRequest,
     ) -> ListPartitionReassignmentsResponse {
-        ListPartitionReassignmentsResponse::default()
+        ListPartitionReassignmentsResponse { error_message: None, ..Default::default() }
     }
 }
 

@@ -61,7 +61,7 @@ impl Handler for UpdateFeatures {
             0 | 1 => updates.iter().map(succeeded).collect(),
             _ => Vec::new(),
         };
-        UpdateFeaturesResponse { results, ..Default::default() }
+        UpdateFeaturesResponse { results, error_message: None, ..Default::default() }
     }
 }
 

@@ -115,7 +115,10 @@ impl Start {
 
     /// The flags as keys; `-o` comes last and so wins.
     fn flags(&self) -> anyhow::Result<Vec<(String, String, String)>> {
-        let path = |path: &PathBuf| path.display().to_string();
+        // Absolute, so that they still mean the same if the working directory goes away.
+        let path = |path: &PathBuf| {
+            std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
+        };
         let format = self.log_format.map(|format| match format {
             Format::Text => "text".to_owned(),
             Format::Json => "json".to_owned(),
@@ -171,9 +174,9 @@ impl Process {
             }
         });
 
-        let metadata = Arc::new(
-            SqliteStore::open(&data_dir.metadata_file()).await.context("opening the metadata")?,
-        );
+        let metadata =
+            SqliteStore::open(&data_dir.metadata_file()).await.context("opening the metadata")?;
+        let metadata = Arc::new(metadata.on_unknown_outcome(spawner.fatal().clone()).await);
         let deps =
             self.deps(&data_dir, &metadata, &spawner, &clock, addresses.kafka.port()).await?;
         let broker = tokio::select! {
@@ -238,8 +241,11 @@ impl Process {
             None => format!("file://{}", data_dir.objects().display()),
         };
         let settings: BTreeMap<_, _> = store.options.expose().iter().cloned().collect();
-        let options =
-            StorageOptions { read_timeout: store.request_timeout, ..StorageOptions::default() };
+        let options = StorageOptions {
+            read_timeout: store.request_timeout,
+            write_timeout: store.request_timeout * 4,
+            ..StorageOptions::default()
+        };
         let objects =
             ObjectStorage::open(&url, &settings, options, spawner, Arc::clone(clock), rng.clone())
                 .await

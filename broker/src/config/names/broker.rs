@@ -243,8 +243,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Kafka's largest time to set up its own connections.";
     "socket.connection.setup.timeout.ms" Long = Some("10000"), Any, ReadOnly, Inert:
         "Kafka's time to set up its own connections.";
-    "socket.listen.backlog.size" Int = Some("50"), AtLeast(1), ReadOnly, Acts:
-        "Connections that may wait to be accepted; the operating system has its own bound.";
+    "socket.listen.backlog.size" Int = Some("50"), AtLeast(1), ReadOnly, Inert:
+        "Kafka's connections that may wait to be accepted; up to 1024 may wait here.";
     "socket.receive.buffer.bytes" Int = Some("102400"), Any, ReadOnly, Inert:
         "Kafka's SO_RCVBUF; the operating system tunes it here.";
     "socket.request.max.bytes" Int = Some("104857600"), AtLeast(1), ReadOnly, Acts:

@@ -8,8 +8,6 @@ use Validator::{Any, AtLeast, Between, OneOf};
 pub(super) const KEYS: &[ConfigKey] = keys! {
     "streamhouse.data.dir" String = Some("streamhouse-data"), Any, ReadOnly, Acts:
         "Directory of the WAL, the metadata and, without an object store, the objects.";
-    "streamhouse.disk.reserve.bytes" Long = Some("67108864"), AtLeast(0), ReadOnly, Acts:
-        "Free space below which produces are refused, so that metadata and retention can still run.";
     "streamhouse.durability" String = Some("local"), OneOf(&["local", "object"]), ClusterWide, Acts:
         "Default of the topic key of the same name.";
     "streamhouse.http.listener" String = Some("127.0.0.1:8080"), Any, ReadOnly, Acts:
@@ -38,18 +36,22 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Its part for recent records, kept for consumers that keep up; a quarter by default.";
     "streamhouse.memory.wal.bytes" Long = None, AtLeast(1_048_576), ReadOnly, Acts:
         "Its part for records that wait to be written to the WAL; an eighth by default.";
-    "streamhouse.object.compaction.bytes" Long = Some("134217728"), AtLeast(1_048_576), ReadOnly, Acts:
-        "Target size of a compacted (L1) object.";
+    "streamhouse.object.compaction.bytes" Long = Some("268435456"), AtLeast(1_048_576), ReadOnly, Acts:
+        "Largest size of a compacted (L1) object.";
+    "streamhouse.object.compaction.interval.ms" Long = Some("30000"), AtLeast(1), ReadOnly, Acts:
+        "How often partitions are looked at for compaction into L1 objects.";
     "streamhouse.object.flush.bytes" Int = Some("4194304"), AtLeast(4096), ReadOnly, Acts:
         "Unflushed bytes of durability object at which a flush starts at once.";
     "streamhouse.object.flush.interval.ms" Int = Some("250"), AtLeast(1), ReadOnly, Acts:
         "Longest wait of an acks=all produce with durability object for the next flush.";
     "streamhouse.object.gc.grace.ms" Long = Some("3600000"), AtLeast(0), ReadOnly, Acts:
-        "How long an object that nothing refers to stays before it is deleted.";
-    "streamhouse.object.gc.interval.ms" Long = Some("60000"), AtLeast(1), ReadOnly, Acts:
-        "How often such objects are looked for.";
-    "streamhouse.object.request.timeout.ms" Int = Some("30000"), AtLeast(100), ReadOnly, Acts:
-        "Longest time of one request to the object store.";
+        "How long an object that metadata does not know is left alone before it is deleted.";
+    "streamhouse.object.gc.interval.ms" Long = Some("30000"), AtLeast(1), ReadOnly, Acts:
+        "How often objects that nothing refers to any more are deleted.";
+    "streamhouse.object.gc.orphan.interval.ms" Long = Some("21600000"), AtLeast(1), ReadOnly, Acts:
+        "How often the object store is listed for objects that metadata does not know.";
+    "streamhouse.object.request.timeout.ms" Int = Some("15000"), AtLeast(100), ReadOnly, Acts:
+        "Longest time of one attempt to read from the object store; one to write may take four times as long.";
     "streamhouse.object.store.options" Password = Some(""), Any, ReadOnly, Acts:
         "Options of the object store as name=value,… (object_store's names); AWS_, GOOGLE_ and AZURE_ environment variables are read too.";
     "streamhouse.object.store.url" String = None, Any, ReadOnly, Acts:

@@ -1,1 +1,115 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::{
+    handlers::test_support::{create_one, refusal, start, topic},
+    testing::Client,
+};
+
+fn resource(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResource {
+    DescribeConfigsResource {
+        resource_type,
+        resource_name: name.to_owned(),
+        configuration_keys: keys.map(|keys| keys.iter().map(|key| (*key).to_owned()).collect()),
+    }
+}
+
+async fn describe_one(
+    client: &mut Client,
+    resource: DescribeConfigsResource,
+    version: i16,
+) -> DescribeConfigsResult {
+    let request = DescribeConfigsRequest {
+        resources: vec![resource],
+        include_synonyms: true,
+        include_documentation: version >= 3,
+    };
+    client.call(&request, version).await.unwrap().results.remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_shows_values_sources_types_and_documentation() {
+    let (_broker, mut client) = start(&[("log.segment.bytes", "2000000")]).await;
+    create_one(&mut client, topic("a", 1, 1, &[("retention.ms", Some("5"))]), 7).await;
+    for version in 1..=4 {
+        let asked = resource(2, "a", Some(&["retention.ms", "segment.bytes", "nonsense"]));
+        let result = describe_one(&mut client, asked, version).await;
+        assert_eq!((result.error_code, result.error_message.as_deref()), (0, Some("")));
+        let [retention, segment] = result.configs.as_slice() else {
+            panic!("{:?}", result.configs)
+        };
+        assert_eq!((retention.value.as_deref(), retention.config_source), (Some("5"), 1));
+        assert_eq!((segment.value.as_deref(), segment.config_source), (Some("2000000"), 4));
+        let synonyms: Vec<_> =
+            segment.synonyms.iter().map(|s| (s.name.as_str(), s.source)).collect();
+        assert_eq!(synonyms, [("log.segment.bytes", 4), ("log.segment.bytes", 5)]);
+        if version >= 3 {
+            assert_eq!((retention.config_type, segment.config_type), (5, 3));
+            assert!(retention.documentation.as_deref().unwrap().contains("Age"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_list_and_an_empty_one_ask_for_all_keys() {
+    let (_broker, mut client) = start(&[]).await;
+    create_one(&mut client, topic("a", 1, 1, &[]), 7).await;
+    for keys in [None, Some(&[][..])] {
+        let result = describe_one(&mut client, resource(2, "a", keys), 4).await;
+        assert_eq!(result.configs.len(), names::topic_keys().count());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_broker_shows_its_own_settings_and_hides_secrets() {
+    let secret = "streamhouse.object.store.options";
+    let (_broker, mut client) = start(&[(secret, "a=b"), ("num.partitions", "7")]).await;
+    let result = describe_one(&mut client, resource(4, "1", None), 4).await;
+    let find = |name: &str| result.configs.iter().find(|config| config.name == name).unwrap();
+    let partitions = find("num.partitions");
+    assert_eq!((partitions.value.as_deref(), partitions.config_source), (Some("7"), 4));
+    assert!(partitions.read_only && !find("message.max.bytes").read_only);
+    let hidden = find(secret);
+    assert!(hidden.is_sensitive && hidden.value.is_none());
+    assert!(hidden.synonyms.iter().all(|synonym| synonym.value.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_brokers_have_only_what_was_set_for_all() {
+    let (_broker, mut client) = start(&[]).await;
+    assert!(describe_one(&mut client, resource(4, "", None), 4).await.configs.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_are_those_of_kafka() {
+    let (_broker, mut client) = start(&[]).await;
+    let cases = [
+        (resource(2, "nope", None), refusal(ErrorCode::UnknownTopicOrPartition, "")),
+        (
+            resource(2, "", None),
+            refusal(
+                ErrorCode::InvalidTopicException,
+                "Topic name is invalid: the empty string is not allowed",
+            ),
+        ),
+        (
+            resource(4, "7", None),
+            refusal(
+                ErrorCode::InvalidRequest,
+                "Unexpected broker id, expected 1 or empty string, but received 7",
+            ),
+        ),
+        (
+            resource(4, "abc", None),
+            refusal(ErrorCode::InvalidRequest, "Broker id must be an integer, but it is: abc"),
+        ),
+        (
+            resource(99, "x", None),
+            refusal(ErrorCode::InvalidRequest, "Unsupported resource type 99"),
+        ),
+    ];
+    for (asked, expected) in cases {
+        let result = describe_one(&mut client, asked, 4).await;
+        assert_eq!((result.error_code, result.error_message), expected);
+    }
+}

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 
 use crate::{
     compaction::{Compactor, CompactorDeps, CompactorOptions},
-    gc::{Collector, CollectorOptions},
+    gc::{Collector, CollectorDeps, CollectorOptions},
     log::Log,
     object::Partitions,
     upload::ObjectsInUse,
@@ -59,18 +59,21 @@ impl Log {
 
     fn collector(&self, in_use: ObjectsInUse) -> Collector {
         let deps = &self.deps;
-        Collector {
+        let collector_deps = CollectorDeps {
             metadata: Arc::clone(&deps.metadata),
             fence: deps.fence,
             storage: Arc::clone(&deps.objects),
+            reader: self.shared().reader.clone(),
             in_use,
             clock: Arc::clone(&deps.clock),
-            options: CollectorOptions {
-                key_prefix: self.shared().key_prefix.clone(),
-                interval: deps.config.gc_interval,
-                orphan_interval: deps.config.gc_orphan_interval,
-                grace: deps.config.gc_grace,
-            },
-        }
+        };
+        let options = CollectorOptions {
+            key_prefix: self.shared().key_prefix.clone(),
+            interval: deps.config.gc_interval,
+            orphan_interval: deps.config.gc_orphan_interval,
+            grace: deps.config.gc_grace,
+            ..CollectorOptions::default()
+        };
+        Collector::new(collector_deps, options)
     }
 }

@@ -73,6 +73,12 @@ impl Ticket {
 }
 
 impl Partition {
+    /// Notes that a batch was turned away before [`Partition::append`] for a reason that a retry
+    /// may get over (the log was full): what its producer has sent behind it must not overtake it.
+    pub fn turned_away(&self, header: &BatchHeader) {
+        self.lock().note_refused(header, header.max_timestamp);
+    }
+
     /// Appends one validated batch. Synchronous and ordered: the offsets are assigned on return.
     ///
     /// # Errors
@@ -98,7 +104,7 @@ impl Partition {
             }
             Acks::None | Acks::All => (Completion::pair().0, None),
         };
-        self.shared.enqueue(WalAppend {
+        let enqueued = self.shared.enqueue(WalAppend {
             target: this,
             leader_epoch: state.leader_epoch.0,
             base_offset,
@@ -108,7 +114,11 @@ impl Partition {
             max_timestamp,
             object_class: state.config.durability == Durability::Object,
             completion,
-        })?;
+        });
+        if let Err(refused) = enqueued {
+            state.note_refused(&header, max_timestamp);
+            return Err(refused);
+        }
         state.note_append(&header, base_offset, last_offset, max_timestamp);
         let ticket = match (acks, waiter) {
             (Acks::Leader, Some(waiter)) => Ticket(Wait::Written(waiter)),
@@ -126,18 +136,28 @@ impl Partition {
     }
 }
 
+/// The place in its producer's sequence that a batch's header claims.
+fn producer_append(header: &BatchHeader) -> ProducerAppend {
+    ProducerAppend {
+        producer_id: ProducerId(header.producer_id),
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        last_sequence: header.last_sequence(),
+    }
+}
+
 impl State {
+    fn note_refused(&mut self, header: &BatchHeader, max_timestamp: i64) {
+        if header.has_producer_id() {
+            self.producers.note_refused(&producer_append(header), max_timestamp);
+        }
+    }
+
     fn duplicate_of(&self, header: &BatchHeader) -> Result<Option<ProducerBatch>, AppendError> {
         if !header.has_producer_id() {
             return Ok(None);
         }
-        let append = ProducerAppend {
-            producer_id: ProducerId(header.producer_id),
-            producer_epoch: header.producer_epoch,
-            base_sequence: header.base_sequence,
-            last_sequence: header.last_sequence(),
-        };
-        match self.producers.check(&append)? {
+        match self.producers.check(&producer_append(header))? {
             SequenceCheck::InOrder => Ok(None),
             SequenceCheck::Duplicate(original) => Ok(Some(original)),
         }

@@ -86,6 +86,18 @@ pub struct ActiveProducer {
 #[derive(Debug, Default)]
 pub(crate) struct ProducerState {
     producers: BTreeMap<ProducerId, Window>,
+    /// Producers without a batch here whose first one was refused or taken back. What was
+    /// pipelined behind it must not become the first: the retry would then be out of order for
+    /// ever. Kafka takes the whole partition offline in that case.
+    owed: BTreeMap<ProducerId, Owed>,
+}
+
+/// The batch that a producer without state must begin with.
+#[derive(Debug, Clone, Copy)]
+struct Owed {
+    producer_epoch: i16,
+    base_sequence: i32,
+    timestamp: i64,
 }
 
 /// Durable batches first, tentative ones behind them. Never empty.
@@ -103,7 +115,7 @@ impl ProducerState {
     /// in Kafka: its state may have expired.
     pub(crate) fn check(&self, append: &ProducerAppend) -> Result<SequenceCheck, SequenceError> {
         let Some(last) = self.producers.get(&append.producer_id).and_then(Window::last) else {
-            return Ok(SequenceCheck::InOrder);
+            return self.check_owed(append);
         };
         if append.producer_epoch < last.producer_epoch {
             return Err(SequenceError::StaleEpoch {
@@ -129,8 +141,35 @@ impl ProducerState {
         }
     }
 
+    fn check_owed(&self, append: &ProducerAppend) -> Result<SequenceCheck, SequenceError> {
+        match self.owed.get(&append.producer_id) {
+            Some(owed)
+                if owed.producer_epoch == append.producer_epoch
+                    && owed.base_sequence != append.base_sequence =>
+            {
+                Err(out_of_order(append, -1))
+            }
+            _ => Ok(SequenceCheck::InOrder),
+        }
+    }
+
+    /// Remembers that a batch was refused before it was appended, for a reason that a retry may
+    /// get over. Of a producer with state nothing needs remembering: what follows has a gap.
+    pub(crate) fn note_refused(&mut self, append: &ProducerAppend, timestamp: i64) {
+        if self.producers.contains_key(&append.producer_id) {
+            return;
+        }
+        let ProducerAppend { producer_id, producer_epoch, base_sequence, .. } = *append;
+        let owed = Owed { producer_epoch, base_sequence, timestamp };
+        let known = self.owed.entry(producer_id).or_insert(owed);
+        if known.producer_epoch < producer_epoch {
+            *known = owed;
+        }
+    }
+
     /// Records an append that is not durable yet.
     pub(crate) fn append_tentative(&mut self, producer_id: ProducerId, batch: ProducerBatch) {
+        self.owed.remove(&producer_id);
         self.producers.entry(producer_id).or_default().batches.push_back(batch);
     }
 
@@ -153,7 +192,12 @@ impl ProducerState {
 
     /// Takes back every tentative batch.
     pub(crate) fn roll_back(&mut self) {
-        self.producers.retain(|_, window| {
+        let Self { producers, owed } = self;
+        producers.retain(|producer_id, window| {
+            if let (0, Some(first)) = (window.durable, window.batches.front()) {
+                let ProducerBatch { producer_epoch, base_sequence, timestamp, .. } = *first;
+                owed.insert(*producer_id, Owed { producer_epoch, base_sequence, timestamp });
+            }
             window.batches.truncate(window.durable);
             !window.batches.is_empty()
         });
@@ -161,6 +205,7 @@ impl ProducerState {
 
     /// Forgets producers whose last batch is durable and older than `before_ms`.
     pub(crate) fn expire(&mut self, before_ms: i64) {
+        self.owed.retain(|_, owed| owed.timestamp >= before_ms);
         self.producers.retain(|_, window| {
             window.durable < window.batches.len()
                 || window.last().is_some_and(|last| last.timestamp >= before_ms)
@@ -306,6 +351,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_behind_a_producers_lost_first_batch_does_not_become_its_first() {
+        let mut state = ProducerState::default();
+        state.append_tentative(PID, batch(0, 0, 0));
+        state.append_tentative(PID, batch(0, 1, 1));
+        state.roll_back();
+        assert!(matches!(state.check(&append(0, 2, 1)), Err(SequenceError::OutOfOrder { .. })));
+        assert_eq!(state.check(&append(0, 0, 1)), Ok(SequenceCheck::InOrder));
+        state.append_tentative(PID, batch(0, 0, 0));
+        assert_eq!(state.check(&append(0, 1, 1)), Ok(SequenceCheck::InOrder));
+    }
+
+    #[test]
+    fn what_is_behind_a_producers_refused_first_batch_does_not_become_its_first() {
+        let mut state = ProducerState::default();
+        state.note_refused(&append(0, 7, 1), 10);
+        state.note_refused(&append(0, 8, 1), 10);
+        assert!(matches!(state.check(&append(0, 8, 1)), Err(SequenceError::OutOfOrder { .. })));
+        assert_eq!(state.check(&append(0, 7, 1)), Ok(SequenceCheck::InOrder));
+        assert_eq!(state.check(&append(1, 0, 1)), Ok(SequenceCheck::InOrder));
+        state.expire(11);
+        assert_eq!(state.check(&append(0, 8, 1)), Ok(SequenceCheck::InOrder));
+    }
+
+    #[test]
     fn expiry_spares_tentative_and_recent_producers() {
         let mut state = ProducerState::default();
         state.restore(PID, batch(0, 0, 5));
@@ -321,12 +390,19 @@ mod tests {
     struct Model {
         durable: Vec<ProducerBatch>,
         tentative: Vec<ProducerBatch>,
+        /// The batch that a roll-back took from a producer without any other.
+        owed: Option<(i16, i32)>,
     }
 
     impl Model {
         fn check(&self, a: &ProducerAppend) -> Result<Option<i64>, ()> {
             let all: Vec<_> = self.durable.iter().chain(&self.tentative).collect();
-            let Some(last) = all.last() else { return Ok(None) };
+            let Some(last) = all.last() else {
+                let owed = self.owed.is_none_or(|(epoch, base)| {
+                    epoch != a.producer_epoch || base == a.base_sequence
+                });
+                return if owed { Ok(None) } else { Err(()) };
+            };
             if a.producer_epoch != last.producer_epoch {
                 let ok = a.producer_epoch > last.producer_epoch && a.base_sequence == 0;
                 return if ok { Ok(None) } else { Err(()) };
@@ -348,7 +424,13 @@ mod tests {
             let (mut state, mut model, mut offset) = (ProducerState::default(), Model::default(), 0);
             for (kind, epoch, base, count) in steps {
                 match kind {
-                    0 => { state.roll_back(); model.tentative.clear(); }
+                    0 => {
+                        state.roll_back();
+                        if let (true, Some(first)) = (model.durable.is_empty(), model.tentative.first()) {
+                            model.owed = Some((first.producer_epoch, first.base_sequence));
+                        }
+                        model.tentative.clear();
+                    }
                     1 | 2 => {
                         state.mark_durable(PID, offset);
                         model.durable.append(&mut model.tentative);

@@ -130,8 +130,7 @@ async fn admit(
         _ => return Err(ErrorCode::InvalidRequiredAcks),
     };
     let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    let bytes =
-        partitions.filter_map(|data| data.records.as_ref()).map(Records::len).sum();
+    let bytes = partitions.filter_map(|data| data.records.as_ref()).map(Records::len).sum();
     match timeout(request_timeout, broker.log.admit(bytes)).await {
         Ok(Ok(permit)) => Ok((acks, permit)),
         Ok(Err(refused)) => Err(error::append(&refused)),

@@ -20,7 +20,17 @@ pub(super) struct WalSink {
     log: Arc<Log>,
     /// Committed objects made of WAL ranges, by (file, first byte).
     objects: BTreeMap<(u64, u64), Arc<ObjectRef>>,
+    /// Per file, the start of its first block with something that no object was ever committed
+    /// for; where there is none, the end of its last block.
+    committed: BTreeMap<u64, CommittedPart>,
     pub(super) bytes: u64,
+}
+
+/// How far a file's blocks are committed.
+#[derive(Debug, Clone, Copy)]
+struct CommittedPart {
+    end: u64,
+    whole_so_far: bool,
 }
 
 impl WalSink {
@@ -30,7 +40,28 @@ impl WalSink {
             row.origin
                 .map(|range| ((range.file_id, range.from), Arc::new(ObjectRef::from_row(row))))
         });
-        Self { objects: of_wal.collect(), log, bytes: 0 }
+        Self { objects: of_wal.collect(), log, committed: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Per file, where its committed part ends. The objects' own ranges do not tell: compaction,
+    /// retention and DeleteRecords make objects go while their file is still here.
+    pub(super) fn committed_ends(&self) -> BTreeMap<u64, u64> {
+        self.committed.iter().map(|(file_id, part)| (*file_id, part.end)).collect()
+    }
+
+    /// Ranges are committed in the order of the log and at block boundaries, so the first run that
+    /// is above its partition's committed end begins what is not committed.
+    fn note_committed(&mut self, file_id: u64, block: &RecoveredBlock) {
+        let is_open = block.runs.iter().any(|recovered| {
+            let partition = self.log.partition(&recovered.key);
+            partition.is_some_and(|p| p.offsets().committed_end <= recovered.run.last_offset)
+        });
+        let start = CommittedPart { end: block.position, whole_so_far: true };
+        let part = self.committed.entry(file_id).or_insert(start);
+        part.whole_so_far &= !is_open;
+        if part.whole_so_far {
+            part.end = block.end;
+        }
     }
 
     fn restore(&mut self, recovered: RecoveredRun) -> Result<(), RecoverError> {
@@ -61,9 +92,10 @@ impl WalSink {
 impl RecoverySink for WalSink {
     async fn block(
         &mut self,
-        _file: &Arc<WalFileRef>,
+        file: &Arc<WalFileRef>,
         block: RecoveredBlock,
     ) -> Result<(), RecoverError> {
+        self.note_committed(file.id, &block);
         for run in block.runs {
             self.restore(run)?;
         }

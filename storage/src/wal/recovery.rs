@@ -113,11 +113,18 @@ struct Progress {
     position: u64,
     sealed: bool,
     has_batches: bool,
-    /// The last block that a later header proves to be synced.
-    proof: u64,
-    /// Number, start and end of the blocks with batches that none proves.
-    unproven: VecDeque<(u64, u64, u64)>,
+    /// The blocks that no later header proves to be synced.
+    unproven: VecDeque<BlockHeader>,
     repaired_at: Option<u64>,
+}
+
+impl Progress {
+    /// Blocks up to the number `synced_through` are synced.
+    fn prove(&mut self, synced_through: u64) {
+        while self.unproven.front().is_some_and(|block| block.sequence <= synced_through) {
+            self.unproven.pop_front();
+        }
+    }
 }
 
 impl Recovery<'_> {
@@ -131,7 +138,6 @@ impl Recovery<'_> {
             position: HEAD_BYTES,
             sealed: false,
             has_batches: false,
-            proof: 0,
             unproven: VecDeque::new(),
             repaired_at: None,
         };
@@ -205,14 +211,8 @@ impl Recovery<'_> {
         progress: &mut Progress,
     ) -> Result<(), RecoverError> {
         let header = whole.block.header;
-        progress.proof = progress.proof.max(header.synced_through);
-        if !header.commit {
-            // A marker that is lost takes nothing with it.
-            progress.unproven.push_back((header.sequence, header.position, header.end()));
-        }
-        while progress.unproven.front().is_some_and(|(number, ..)| *number <= progress.proof) {
-            progress.unproven.pop_front();
-        }
+        progress.unproven.push_back(header);
+        progress.prove(header.synced_through);
         progress.position = header.end();
         progress.sealed = header.seal;
         self.expected = Some(header.sequence + 1);
@@ -244,6 +244,7 @@ impl Recovery<'_> {
         let misnumbered = matches!(error, BlockError::Sequence { .. });
         let damaged = followed || misnumbered || ahead.proves || cut_short(file, position)?;
         if !damaged {
+            progress.prove(ahead.synced_through);
             let torn = file.len - position.min(file.len);
             info!(file = file.name(), position, torn, reason = %error, "log ends here");
             return Ok(false);

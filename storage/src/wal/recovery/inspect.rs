@@ -117,15 +117,17 @@ pub(super) struct Lookahead {
     pub(super) next_block: Option<u64>,
     /// Whether a block says that the bad one was synced.
     pub(super) proves: bool,
+    /// The last block that any header, the bad block's own included, says was synced.
+    pub(super) synced_through: u64,
     /// Where a copy of the bad block is that an interrupted recovery made.
     pub(super) copy: Option<BlockHeader>,
 }
 
 impl Lookahead {
-    /// Looks for block headers behind `position`, where block `expected` should be.
+    /// Looks for block headers from `position` on, where block `expected` should be.
     pub(super) fn of(file: &Inspected, position: u64, expected: Option<u64>) -> io::Result<Self> {
         let mut found = Self::default();
-        let mut at = (position + 1).next_multiple_of(MARKER_BYTES);
+        let mut at = position;
         while at < file.len {
             let part = CHUNK_BYTES.min(file.len - at) as usize;
             let chunk = file.handle.read_at(at, part)?;
@@ -136,7 +138,9 @@ impl Lookahead {
                 let header = header.filter(|h| h.nonce == file.head.nonce && h.position == place);
                 match header {
                     Some(header) if header.copy_of == Some(position) => found.copy = Some(header),
-                    Some(header) if header.copy_of.is_none() => found.add(&header, expected),
+                    Some(header) if header.copy_of.is_none() => {
+                        found.add(&header, position, expected);
+                    }
                     _ => {}
                 }
             }
@@ -145,7 +149,11 @@ impl Lookahead {
         Ok(found)
     }
 
-    fn add(&mut self, header: &BlockHeader, expected: Option<u64>) {
+    fn add(&mut self, header: &BlockHeader, position: u64, expected: Option<u64>) {
+        self.synced_through = self.synced_through.max(header.synced_through);
+        if header.position == position {
+            return;
+        }
         let proves = expected.is_none_or(|expected| header.synced_through >= expected);
         if proves {
             self.proves = true;

@@ -20,7 +20,8 @@ use super::{
     io as io_error, repair,
 };
 
-/// Writes the blocks that nothing proves to be synced again, each with a copy behind the end.
+/// Writes the blocks that nothing proves to be synced again, with a copy of each behind the end.
+/// They are synced before anything behind them, a seal above all, can say that they are.
 pub(super) async fn make_durable(
     file: &mut Inspected,
     progress: &Progress,
@@ -30,10 +31,11 @@ pub(super) async fn make_durable(
     }
     let name = file.name();
     let mut at = progress.position;
-    for (_, from, to) in &progress.unproven {
-        let bytes = read(file, *from, to - from)?;
-        match file.file.write_at(at, &relocated(&bytes, at, Some(*from))).await {
-            Ok(()) => at += to - from,
+    // A marker that is lost takes nothing with it.
+    for block in progress.unproven.iter().filter(|block| !block.commit) {
+        let bytes = read(file, block.position, block.total_len())?;
+        match file.file.write_at(at, &relocated(&bytes, at, Some(block.position))).await {
+            Ok(()) => at += block.total_len(),
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 warn!(file = name, "no space for a safety copy of the last block");
             }
@@ -41,9 +43,9 @@ pub(super) async fn make_durable(
         }
     }
     file.file.sync_data().await.map_err(io_error("sync", &name))?;
-    for (_, from, to) in &progress.unproven {
-        let bytes = read(file, *from, to - from)?;
-        file.file.write_at(*from, &[bytes]).await.map_err(io_error("write", &name))?;
+    for block in &progress.unproven {
+        let bytes = read(file, block.position, block.total_len())?;
+        file.file.write_at(block.position, &[bytes]).await.map_err(io_error("write", &name))?;
     }
     file.file.sync_data().await.map_err(io_error("sync", &name))
 }

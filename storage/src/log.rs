@@ -11,8 +11,9 @@ use std::{
 };
 
 use common::{LeaderEpoch, PartitionKey, TopicId, clock::SharedClock, rng::Rng, spawn::Spawner};
-use metadata::{Fence, MetadataStore, NewEpochStart, Topic};
+use metadata::{EpochStart, Fence, MetadataStore, NewEpochStart, Topic};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::{
     config::{LogConfig, TopicLogConfig},
@@ -145,7 +146,10 @@ impl Log {
             let config = Arc::clone(&config);
             let partition = Partition::new(key, Arc::clone(&name), shared, config, restored);
             let (epoch, start_offset) = partition.begin_epoch();
-            starts.push(NewEpochStart { key, epoch, start_offset });
+            // A new partition's row says so already, and then nothing can fail here.
+            if row.epoch_starts.last() != Some(&EpochStart { epoch, start_offset }) {
+                starts.push(NewEpochStart { key, epoch, start_offset });
+            }
             self.insert(partition);
         }
         if !starts.is_empty() {
@@ -168,11 +172,22 @@ impl Log {
 
     /// Applies a topic's changed configuration.
     pub fn configure(&self, id: TopicId, config: &Arc<TopicLogConfig>) {
-        for partition in self.partitions() {
-            if partition.key().topic_id == id {
-                partition.configure(Arc::clone(config));
-            }
+        let mut seal = false;
+        for partition in self.partitions_of(id) {
+            seal |= partition.configure(Arc::clone(config));
         }
+        let Some(wal) = self.shared.wal.get().filter(|_| seal).cloned() else { return };
+        self.shared.spawner.spawn("log-seal", async move {
+            if let Err(error) = wal.seal().await {
+                debug!(%error, "sealing for a topic that became object class");
+            }
+        });
+    }
+
+    fn partitions_of(&self, id: TopicId) -> Vec<Arc<Partition>> {
+        let key = |partition| PartitionKey { topic_id: id, partition };
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.range(key(0)..=key(i32::MAX)).map(|(_, found)| Arc::clone(found)).collect()
     }
 
     /// Back-pressure before an append (design D13): waits until the WAL takes `bytes` more. Drop

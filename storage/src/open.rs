@@ -198,6 +198,8 @@ impl Log {
             committed,
             events,
         );
+        let watch = watch_uploader(Arc::clone(self), uploader.clone());
+        deps.spawner.spawn("log-upload-watch", watch);
         let _ = self.uploader.set(uploader);
         self.start_background(in_use);
         Ok(())
@@ -238,6 +240,16 @@ impl Log {
         if let Err(error) = self.snapshot_producers().await {
             warn!(%error, "no producer snapshot: the next start reads footers instead");
         }
+    }
+}
+
+/// A log without its uploader fills the disk, and one whose session is another process' must not
+/// acknowledge anything (FEN-2): the process stops.
+async fn watch_uploader(log: Arc<Log>, uploader: UploaderHandle) {
+    let ended = uploader.ended().await;
+    if !log.background.is_cancelled() {
+        let reason = format!("the uploader ended while the log was open: {ended:?}");
+        log.deps.spawner.fatal().stop(&reason);
     }
 }
 

@@ -123,7 +123,8 @@ impl Partition {
             leader_epoch: restored.leader_epoch,
             epochs: restored.epochs,
             log_start: restored.log_start,
-            high_watermark: committed_end,
+            // Below the log start there is nothing to wait for, whatever the class was then.
+            high_watermark: committed_end.max(restored.log_start),
             synced_end: committed_end,
             committed_end,
             log_end: committed_end,
@@ -220,10 +221,15 @@ impl Partition {
         state.waiters.push(Arc::clone(waiter));
     }
 
-    pub(crate) fn configure(&self, config: Arc<TopicLogConfig>) {
+    /// Applies a changed configuration. True where acknowledgements now wait for objects that
+    /// nothing makes soon: what was appended before did not ask the uploader to hurry.
+    pub(crate) fn configure(&self, config: Arc<TopicLogConfig>) -> bool {
         let mut state = self.lock();
+        let was_local = state.config.durability == Durability::Local;
         state.config = config;
         state.move_high_watermark();
+        let is_object = state.config.durability == Durability::Object;
+        was_local && is_object && state.log_end > state.committed_end
     }
 
     /// Refuses what comes from now on and fails what waits.

@@ -9,3 +9,4 @@ mod objects;
 mod read;
 mod recovery;
 mod retention;
+mod review;

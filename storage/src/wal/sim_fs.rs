@@ -371,6 +371,9 @@ impl WalFs for SimWalFs {
     async fn create(&self, name: &str, len: u64, head: Bytes) -> io::Result<Box<dyn WalFile>> {
         // Allocating, syncing and renaming are three operations, each of which may be the last.
         self.operate().await;
+        if self.lock().names.contains_key(Path::new(name)) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         let temporary = super::FileName::temporary(name);
         let id = self.lock().allocate(Path::new(&temporary), len, &head)?;
         self.operate().await;

@@ -3,6 +3,7 @@
 
 mod crash;
 mod format;
+mod fs;
 mod recovery;
 mod support;
 mod writer;

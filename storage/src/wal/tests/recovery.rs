@@ -6,6 +6,7 @@ use common::rng::Rng;
 use super::{
     super::{
         block::{BLOCK_HEADER_BYTES, BlockHeader},
+        sim_fs::Faults,
         *,
     },
     support::*,
@@ -102,6 +103,31 @@ async fn a_recovered_file_is_sealed_and_recovers_to_the_same() {
     assert!(kept.logs == again.logs);
     assert_eq!(first.next_sequence, second.next_sequence);
     assert_eq!(first.files[0].end, second.files[0].end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn losing_power_at_any_operation_of_recovery_loses_nothing() {
+    let image = image(false).await;
+    let torn_at = image.starts[4] as usize;
+    let mut torn = image.bytes.to_vec();
+    torn[torn_at..torn_at + 3_000].fill(0x5a);
+    for (seed, power_loss_after) in (0..30).flat_map(|seed| (0..12).map(move |op| (seed, op))) {
+        for bytes in [&image.bytes[..], &torn] {
+            let mut fs = SimWalFs::new(Rng::seeded(seed));
+            fs.plant(&FileName::log(1), bytes);
+            for _ in 0..3 {
+                let power_loss_after = Some(power_loss_after);
+                fs.set_faults(Faults { power_loss_after, ..Faults::default() });
+                tokio::select! {
+                    () = fs.powered_off() => {}
+                    result = recovered(&fs) => drop(result.unwrap()),
+                }
+                fs = fs.restart_machine();
+            }
+            let (_, kept) = recovered(&fs).await.unwrap();
+            assert!(kept.logs == image.logs, "seed {seed}, operation {power_loss_after}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,3 +41,26 @@ impl ProducerIds {
         Ok(ProducerId(id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use metadata::{MemoryStore, OpenSession};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn ids_are_dense_in_a_block_and_a_new_start_takes_a_new_block() {
+        let store: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+        let open = OpenSession { node_id: None, cluster_id_if_new: "c".repeat(22) };
+        let session = store.open_session(open).await.unwrap();
+        let ids = ProducerIds::new(Arc::clone(&store), session.fence);
+        let first = ids.next().await.unwrap().0;
+        for following in 1..=PRODUCER_ID_BLOCK_SIZE {
+            assert_eq!(ids.next().await.unwrap().0, first + following);
+        }
+        let restarted = ProducerIds::new(store, session.fence);
+        assert_eq!(restarted.next().await.unwrap().0, first + 2 * PRODUCER_ID_BLOCK_SIZE);
+    }
+}

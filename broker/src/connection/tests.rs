@@ -173,8 +173,7 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
         let answer = client.receive_raw().await.unwrap();
         assert_eq!(answer[..4], 42_i32.to_be_bytes());
         let mut reader = protocol::Reader::new(answer.slice(4..));
-        let response =
-            <ApiVersionsResponse as protocol::Message>::decode(&mut reader, 0).unwrap();
+        let response = <ApiVersionsResponse as protocol::Message>::decode(&mut reader, 0).unwrap();
         assert_eq!(response.error_code, 35);
         let range = &response.api_keys[0];
         assert_eq!((range.api_key, range.min_version, range.max_version), (18, 0, 4));
@@ -248,7 +247,10 @@ fn fetch() -> FetchRequest {
         session_epoch: -1,
         topics: vec![FetchTopic {
             topic: "t".to_owned(),
-            partitions: vec![FetchPartition { partition_max_bytes: i32::MAX, ..Default::default() }],
+            partitions: vec![FetchPartition {
+                partition_max_bytes: i32::MAX,
+                ..Default::default()
+            }],
             ..Default::default()
         }],
         ..Default::default()
@@ -324,8 +326,7 @@ async fn produces_in_flight_are_bounded() {
         client.send(&produce(&[b"x"], -1), 9).await.unwrap();
     }
     tokio::task::yield_now().await;
-    let partition =
-        Arc::clone(&broker.broker.catalog.image().by_name("t").unwrap().partitions[0]);
+    let partition = Arc::clone(&broker.broker.catalog.image().by_name("t").unwrap().partitions[0]);
     let mut most = 0;
     for _ in 0..50 {
         let offsets = partition.offsets();

@@ -46,11 +46,7 @@ fn data(partition: i32, high_watermark: i64, records: &'static [u8]) -> Partitio
 }
 
 /// Answers every partition of the context with `high_watermark` and no records.
-fn answer(
-    sessions: &FetchSessions,
-    context: &FetchContext,
-    high_watermark: i64,
-) -> SessionAnswer {
+fn answer(sessions: &FetchSessions, context: &FetchContext, high_watermark: i64) -> SessionAnswer {
     let results = context
         .partitions
         .iter()
@@ -117,12 +113,9 @@ async fn an_error_is_answered_each_time_and_its_end_too() {
     let sessions = sessions(10);
     let id = create(&sessions, &[(0, 0)]);
     let failed = PartitionData { error_code: 3, high_watermark: -1, ..data(0, -1, b"") };
-    for (epoch, result, answered) in [
-        (1, failed.clone(), 1),
-        (2, failed, 1),
-        (3, data(0, 5, b""), 1),
-        (4, data(0, 5, b""), 0),
-    ] {
+    for (epoch, result, answered) in
+        [(1, failed.clone(), 1), (2, failed, 1), (3, data(0, 5, b""), 1), (4, data(0, 5, b""), 0)]
+    {
         let context = sessions.begin(&fetch((id, epoch), &[]), 12);
         let results = vec![(context.partitions[0].0.clone(), result)];
         assert_eq!(sessions.finish(&context, results).partitions.len(), answered, "epoch {epoch}");

@@ -101,3 +101,54 @@ fn producer_state(producer: &ActiveProducer) -> Option<ProducerState> {
 fn failed(index: i32, error: ErrorCode) -> PartitionResponse {
     PartitionResponse { partition_index: index, error_code: error.code(), ..Default::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use protocol::messages::{
+        describe_producers::TopicRequest,
+        produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
+    };
+
+    use super::*;
+    use crate::testing::{EPOCH_MS, World, batch};
+
+    #[tokio::test(start_paused = true)]
+    async fn producers_with_durable_batches_are_listed() {
+        let broker = World::new(1).await.unwrap().start(&[]).await.unwrap();
+        let mut client = broker.connect();
+        client.create_topics(&["t"]).await.unwrap();
+        for sequence in [0, 2] {
+            let records = batch(EPOCH_MS, Some((7, 3, sequence)), &[b"a", b"b"]).unwrap();
+            let request = ProduceRequest {
+                acks: -1,
+                timeout_ms: 1000,
+                transactional_id: None,
+                topic_data: vec![TopicProduceData {
+                    name: "t".to_owned(),
+                    partition_data: vec![PartitionProduceData { index: 0, records: Some(records) }],
+                    ..Default::default()
+                }],
+            };
+            let response = client.call(&request, 9).await.unwrap();
+            assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+        }
+        let topic = |name: &str, partition_indexes: &[i32]| TopicRequest {
+            name: name.to_owned(),
+            partition_indexes: partition_indexes.to_vec(),
+        };
+        let topics = vec![topic("t", &[0, 1]), topic("nowhere", &[0]), topic("no name", &[0])];
+        let request = DescribeProducersRequest { topics };
+        let response = client.call(&request, 0).await.unwrap();
+        let producer = &response.topics[0].partitions[0].active_producers[0];
+        assert_eq!((producer.producer_id, producer.producer_epoch), (7, 3));
+        assert_eq!((producer.last_sequence, producer.last_timestamp), (3, EPOCH_MS));
+        assert_eq!((producer.coordinator_epoch, producer.current_txn_start_offset), (-1, -1));
+        let unknown = ErrorCode::UnknownTopicOrPartition.code();
+        assert_eq!(response.topics[0].partitions[1].error_code, unknown);
+        assert_eq!(response.topics[1].partitions[0].error_code, unknown);
+        let invalid = ErrorCode::InvalidTopicException.code();
+        assert_eq!(response.topics[2].partitions[0].error_code, invalid);
+    }
+}

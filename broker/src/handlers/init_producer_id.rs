@@ -91,3 +91,40 @@ fn allocation_error(error: &metadata::Error) -> ErrorCode {
         super::error::metadata(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(transactional_id: Option<&str>, id: i64, epoch: i16) -> InitProducerIdRequest {
+        InitProducerIdRequest {
+            transactional_id: transactional_id.map(str::to_owned),
+            producer_id: id,
+            producer_epoch: epoch,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn id_and_epoch_come_together_or_not_at_all() {
+        assert_eq!(validate(&request(None, -1, -1)), Ok(()));
+        assert_eq!(validate(&request(None, 5, 0)), Ok(()));
+        assert_eq!(validate(&request(None, 5, -1)), Err(ErrorCode::InvalidRequest));
+        assert_eq!(validate(&request(None, -1, 0)), Err(ErrorCode::InvalidRequest));
+    }
+
+    #[test]
+    fn transactional_ids_have_no_coordinator_yet() {
+        let unavailable = Err(ErrorCode::CoordinatorNotAvailable);
+        assert_eq!(validate(&request(Some("t"), -1, -1)), unavailable);
+        assert_eq!(validate(&request(Some(""), -1, -1)), Err(ErrorCode::InvalidRequest));
+    }
+
+    #[test]
+    fn a_store_that_is_busy_may_be_asked_again() {
+        let busy = metadata::Error::Busy(String::new());
+        assert_eq!(allocation_error(&busy), ErrorCode::CoordinatorLoadInProgress);
+        let exhausted = metadata::Error::ProducerIdsExhausted { next: i64::MAX, requested: 1000 };
+        assert_eq!(allocation_error(&exhausted), ErrorCode::UnknownServerError);
+    }
+}

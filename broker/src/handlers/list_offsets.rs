@@ -205,33 +205,4 @@ fn failed(index: i32, error: ErrorCode) -> ListOffsetsPartitionResponse {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_special_timestamp_has_a_first_version() {
-        for (timestamp, since) in [(-1, 1), (-2, 1), (-3, 7), (-4, 8), (-5, 9), (-6, 11)] {
-            assert!(target(timestamp, since).is_some(), "{timestamp} in v{since}");
-            assert!(target(timestamp, since - 1).is_none(), "{timestamp} in v{}", since - 1);
-        }
-        assert_eq!(target(-7, 11), None);
-        assert_eq!(target(0, 1), Some(Target::Time(0)));
-    }
-
-    #[test]
-    fn duplicates_are_found_across_mentions_of_a_topic() {
-        use protocol::messages::list_offsets::ListOffsetsTopic;
-        let topic = |name: &str, indexes: &[i32]| ListOffsetsTopic {
-            name: name.to_owned(),
-            partitions: indexes
-                .iter()
-                .map(|index| ListOffsetsPartition { partition_index: *index, ..Default::default() })
-                .collect(),
-        };
-        let request = ListOffsetsRequest {
-            topics: vec![topic("a", &[0, 1]), topic("b", &[0]), topic("a", &[1])],
-            ..Default::default()
-        };
-        assert_eq!(duplicates(&request), BTreeSet::from([("a", 1)]));
-    }
-}
+mod tests;

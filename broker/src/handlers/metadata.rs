@@ -247,3 +247,6 @@ fn failed(name: Option<String>, topic_id: Uuid, error: ErrorCode) -> MetadataRes
         topic_authorized_operations: AUTHORIZED_OPERATIONS_OMITTED,
     }
 }
+
+#[cfg(test)]
+mod tests;

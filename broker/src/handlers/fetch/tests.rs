@@ -154,7 +154,8 @@ async fn unknown_topics_and_partitions_are_named() {
 #[tokio::test(start_paused = true)]
 async fn leader_epochs_fence_old_and_unknown_ones() {
     let Setup { broker, mut client, id, .. } = setup(&[]).await;
-    let partition = Arc::clone(&broker.broker.catalog.image().by_name(TOPIC).unwrap().partitions[0]);
+    let partition =
+        Arc::clone(&broker.broker.catalog.image().by_name(TOPIC).unwrap().partitions[0]);
     let current = partition.leader_epoch().0;
     for (epoch, expected) in [
         (current, ErrorCode::None),
@@ -310,8 +311,7 @@ async fn min_bytes_are_gathered() {
     assert!(timeout(Duration::from_secs(1), consumer.receive_raw()).await.is_err());
     produce(&mut client, 1, &[&value]).await;
     let response = consumer.receive::<FetchRequest>(12).await.unwrap();
-    let read: usize =
-        response.responses[0].partitions.iter().map(|data| values(data).len()).sum();
+    let read: usize = response.responses[0].partitions.iter().map(|data| values(data).len()).sum();
     assert_eq!(read, 2);
 }
 

@@ -8,6 +8,8 @@ use Validator::{Any, AtLeast, Between, OneOf};
 pub(super) const KEYS: &[ConfigKey] = keys! {
     "streamhouse.data.dir" String = Some("streamhouse-data"), Any, ReadOnly, Acts:
         "Directory of the WAL, the metadata and, without an object store, the objects.";
+    "streamhouse.disk.reserve.bytes" Long = Some("67108864"), AtLeast(0), ReadOnly, Acts:
+        "Free disk space that the WAL leaves alone: below it produces are refused, while metadata and retention can still run.";
     "streamhouse.durability" String = Some("local"), OneOf(&["local", "object"]), ClusterWide, Acts:
         "Default of the topic key of the same name.";
     "streamhouse.http.listener" String = Some("127.0.0.1:8080"), Any, ReadOnly, Acts:

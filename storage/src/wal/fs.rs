@@ -55,6 +55,7 @@ pub trait WalFile: Send + Sync + fmt::Debug {
 }
 
 /// Reads of a file, from any thread.
+#[allow(clippy::len_without_is_empty, reason = "the length of a file is asked of the system")]
 pub trait WalRead: Send + Sync + fmt::Debug {
     /// Exactly `len` bytes at `position`; `UnexpectedEof` past the end. May block.
     fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes>;

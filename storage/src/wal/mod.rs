@@ -128,6 +128,7 @@ pub struct WalFileRef {
     reader: Arc<dyn WalRead>,
 }
 
+#[allow(clippy::len_without_is_empty, reason = "the length of a file is asked of the system")]
 impl WalFileRef {
     /// A reference to the file `id` behind `reader`.
     #[must_use]

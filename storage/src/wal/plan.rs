@@ -63,6 +63,9 @@ struct PlannedRun {
     data: Bytes,
 }
 
+/// What a target is told about a synced block.
+type TargetRuns = (Arc<dyn AppendTarget>, Vec<Run>);
+
 /// A block that only lacks its place.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -155,7 +158,7 @@ impl Plan {
         self,
         file: &Arc<WalFileRef>,
         position: u64,
-    ) -> (Vec<(Arc<dyn AppendTarget>, Vec<Run>)>, Vec<Completion>) {
+    ) -> (Vec<TargetRuns>, Vec<Completion>) {
         let payload = position + (BLOCK_HEADER_BYTES + self.directory.len()) as u64;
         let groups = self.groups.into_iter().map(|group| {
             let runs = group.runs.into_iter().map(|run| run.place(file, payload)).collect();

@@ -181,10 +181,10 @@ impl Recovery<'_> {
             Err(ScanError::Io(error)) => return Err(io("read", &name)(error)),
         };
         let found = block.header.sequence;
-        if let Some(expected) = self.expected.filter(|expected| *expected != found) {
-            if !self.gap_was_released(file, position, found > expected).await {
-                return Ok(Err(BlockError::Sequence { expected, found }));
-            }
+        if let Some(expected) = self.expected.filter(|expected| *expected != found)
+            && !self.gap_was_released(file, position, found > expected).await
+        {
+            return Ok(Err(BlockError::Sequence { expected, found }));
         }
         let payload = match scanner.payload(&block).await {
             Ok(payload) => payload,
@@ -235,11 +235,11 @@ impl Recovery<'_> {
         let position = progress.position;
         let ahead =
             Lookahead::of(file, position, self.expected).map_err(io("read", &file.name()))?;
-        if let Some(copy) = ahead.copy.filter(|_| progress.repaired_at != Some(position)) {
-            if unproven::restore(file, position, self.expected, &copy).await? {
-                progress.repaired_at = Some(position);
-                return Ok(true);
-            }
+        if let Some(copy) = ahead.copy.filter(|_| progress.repaired_at != Some(position))
+            && unproven::restore(file, position, self.expected, &copy).await?
+        {
+            progress.repaired_at = Some(position);
+            return Ok(true);
         }
         let misnumbered = matches!(error, BlockError::Sequence { .. });
         let damaged = followed || misnumbered || ahead.proves || cut_short(file, position)?;

@@ -44,7 +44,7 @@ async fn client(wal: WalHandle, target: Arc<Partition>, history: Shared, rng: Rn
         let Ok(permit) = wal.admit(sent.len()).await else { return };
         let appended = {
             let mut history = history.lock().unwrap();
-            let appended = target.append(&wal, &[sent.clone()]);
+            let appended = target.append(&wal, std::slice::from_ref(&sent));
             if let Ok((offset, _)) = &appended {
                 history.sent.entry((target.key(), *offset)).or_default().push(sent.clone());
             }

@@ -238,7 +238,7 @@ async fn a_missing_file_is_damage_unless_it_was_released() {
     // The first file may be gone: files are released in order.
     fs.remove(&FileName::log(1)).await.unwrap();
     let (_, kept) = recovered(&fs.copy()).await.unwrap();
-    assert!(kept.logs[&key(0)].iter().all(|(offset, batch)| &logs[&key(0)][offset] == batch));
+    assert!(kept.logs[&key(0)].iter().all(|(offset, batch)| logs[&key(0)][offset] == *batch));
 }
 
 #[tokio::test(start_paused = true)]

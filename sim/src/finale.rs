@@ -22,6 +22,8 @@ pub const LIVENESS: Duration = Duration::from_secs(60);
 const ORPHANS: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 const ROWS_MAX: usize = 100_000;
+/// Where metadata names the newest snapshot of the producers.
+const SNAPSHOT_POINTER: &str = "producer-snapshot";
 
 /// Waits until every producer has its acknowledgements.
 ///
@@ -151,10 +153,11 @@ async fn check_objects(ground: &Ground, bucket: &InMemory) -> Result<(), Violati
         let rows = rows.map_err(|error| unreadable(&error))?;
         referenced.extend(rows.into_iter().map(|row| row.key));
     }
-    let orphan = listed
-        .iter()
-        .map(|meta| meta.location.as_ref())
-        .find(|key| !referenced.contains(*key) && !key.starts_with("producers/"));
+    let snapshot = ground.metadata.pointer(SNAPSHOT_POINTER).await;
+    let snapshot = snapshot.map_err(|error| unreadable(&error))?;
+    referenced.extend(snapshot.and_then(|key| String::from_utf8(key).ok()));
+    let orphan =
+        listed.iter().map(|meta| meta.location.as_ref()).find(|key| !referenced.contains(*key));
     match orphan {
         Some(key) => {
             Err(Violation::new(InvariantId::Obj2, format!("{key} is there, nobody refers to it")))

@@ -30,8 +30,9 @@ use crate::{
     payload::{self, Shape},
 };
 
-/// Unacknowledged batches of one partition: what a broker remembers of a producer.
-const UNACKED_MAX: usize = 5;
+/// Batches of one partition from the oldest unacknowledged one on, whatever became of those behind
+/// it: a broker remembers so many of a producer, and knows a retry only by them.
+const WINDOW_MAX: u64 = 5;
 
 /// A producer and what it has not finished.
 #[derive(Debug)]
@@ -58,11 +59,22 @@ struct Lane {
     key: PartitionKey,
     topic: String,
     next_sequence: i32,
-    unacked: VecDeque<(BatchId, Bytes)>,
+    unacked: VecDeque<Unacked>,
+    /// Batches made so far.
+    made: u64,
     /// How many of `unacked` are on the wire of this connection.
     sent: usize,
     /// An error was met: what is on the wire is waited for, then all goes again.
     rewind: bool,
+}
+
+/// A batch that has no answer yet.
+#[derive(Debug, Clone)]
+struct Unacked {
+    id: BatchId,
+    bytes: Bytes,
+    /// Its number among the batches of its lane.
+    number: u64,
 }
 
 /// A request on the wire.
@@ -110,7 +122,7 @@ impl Producer {
             .iter()
             .filter(|lane| !lane.unacked.is_empty())
             .map(|lane| {
-                let ids: Vec<BatchId> = lane.unacked.iter().map(|(id, _)| *id).collect();
+                let ids: Vec<BatchId> = lane.unacked.iter().map(|unacked| unacked.id).collect();
                 format!("{} {ids:?}", lane.key)
             })
             .collect();
@@ -217,19 +229,20 @@ impl Producer {
         let identity = state.identity;
         let lane = state.lanes.get_mut(index).filter(|lane| !lane.rewind)?;
         if lane.sent == lane.unacked.len() {
-            if state.left == 0 || lane.unacked.len() == UNACKED_MAX {
+            if state.left == 0 || !lane.has_room() {
                 return None;
             }
             let made = self.make(lane, identity)?;
             lane.unacked.push_back(made);
+            lane.made += 1;
             state.left -= 1;
         }
-        let (id, bytes) = lane.unacked.get(lane.sent)?.clone();
+        let Unacked { id, bytes, .. } = lane.unacked.get(lane.sent)?.clone();
         lane.sent += 1;
         Some(Part { key: lane.key, topic: lane.topic.clone(), id, bytes })
     }
 
-    fn make(&self, lane: &mut Lane, identity: Option<(i64, i16)>) -> Option<(BatchId, Bytes)> {
+    fn make(&self, lane: &mut Lane, identity: Option<(i64, i16)>) -> Option<Unacked> {
         let shape = Shape::sample(&self.rng, self.history.now_ms(), self.value_bytes_max);
         let sequence = identity.map(|(producer_id, producer_epoch)| Sequence {
             producer_id,
@@ -250,7 +263,7 @@ impl Producer {
             fate: Fate::Unknown,
         };
         model.add_batch(id, batch);
-        Some((id, bytes))
+        Some(Unacked { id, bytes, number: lane.made })
     }
 
     async fn send(
@@ -349,7 +362,7 @@ impl Producer {
         match outcome {
             Outcome::Applied(_) | Outcome::Gone | Outcome::Refused => lane.finish(part.id),
             Outcome::Unknown if gives_up => lane.finish(part.id),
-            Outcome::OutOfOrder if lane.unacked.front().is_some_and(|(id, _)| *id == part.id) => {
+            Outcome::OutOfOrder if lane.unacked.front().is_some_and(|head| head.id == part.id) => {
                 // All before it is acknowledged, so the broker has forgotten some of that, or has
                 // taken what comes behind.
                 let message = format!("{}: batch {} is refused as out of order", part.key, part.id);
@@ -379,12 +392,16 @@ impl Lane {
     fn new(key: PartitionKey, topic: &SimTopic) -> Self {
         let unacked = VecDeque::new();
         let topic = topic.name.clone();
-        Self { key, topic, next_sequence: 0, unacked, sent: 0, rewind: false }
+        Self { key, topic, next_sequence: 0, unacked, made: 0, sent: 0, rewind: false }
+    }
+
+    fn has_room(&self) -> bool {
+        self.unacked.front().is_none_or(|head| self.made - head.number < WINDOW_MAX)
     }
 
     fn finish(&mut self, id: BatchId) {
         let before = self.unacked.len();
-        self.unacked.retain(|(unacked, _)| *unacked != id);
+        self.unacked.retain(|unacked| unacked.id != id);
         if self.unacked.len() < before {
             self.sent = self.sent.saturating_sub(1);
         }

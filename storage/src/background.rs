@@ -47,12 +47,14 @@ impl Log {
             in_use,
             clock: Arc::clone(&deps.clock),
             rng: deps.rng.clone(),
+            wal_fs: Arc::clone(&deps.wal_fs),
         };
         let options = CompactorOptions {
             key_prefix: self.shared().key_prefix.clone(),
             interval: deps.config.compaction_interval,
             policy: deps.config.compaction,
             producer_expiration_ms: deps.config.producer_expiration_ms,
+            disk_reserve_bytes: deps.config.disk_reserve_bytes,
         };
         Compactor::new(compactor_deps, options)
     }

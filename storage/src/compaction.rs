@@ -20,6 +20,7 @@ pub use self::plan::{Candidate, CompactionPolicy, Plan};
 use crate::{
     object::{ExtentTarget, ObjectReader, ObjectRef, ObjectStorage, Partitions},
     upload::{InUse, ObjectsInUse},
+    wal::WalFs,
 };
 
 /// What compaction works with.
@@ -40,6 +41,8 @@ pub struct CompactorDeps {
     pub clock: SharedClock,
     /// Draws object ids.
     pub rng: Rng,
+    /// The disk that a store of local files shares with the WAL.
+    pub wal_fs: Arc<dyn WalFs>,
 }
 
 /// How compaction works.
@@ -53,6 +56,9 @@ pub struct CompactorOptions {
     pub policy: CompactionPolicy,
     /// `producer.id.expiration.ms`: producers idle for longer are left out of snapshots.
     pub producer_expiration_ms: i64,
+    /// Bytes that a merge into local files must leave free: compaction stops long before the
+    /// WAL does (design D13).
+    pub disk_reserve_bytes: u64,
 }
 
 impl Default for CompactorOptions {
@@ -62,6 +68,7 @@ impl Default for CompactorOptions {
             interval: Duration::from_secs(30),
             policy: CompactionPolicy::default(),
             producer_expiration_ms: 86_400_000,
+            disk_reserve_bytes: 1 << 30,
         }
     }
 }
@@ -96,6 +103,11 @@ impl Compactor {
         let wasteful = self.options.policy.wasteful(&extents);
         drop(extents);
         for target in targets {
+            if !self.has_space().await {
+                metrics::counter!("streamhouse_compaction_skipped_total", "reason" => "disk_space")
+                    .increment(1);
+                break;
+            }
             match self.compact(target.as_ref(), &wasteful).await {
                 Ok(true) => merges += 1,
                 Ok(false) => {}
@@ -107,6 +119,21 @@ impl Compactor {
             tokio::task::yield_now().await;
         }
         merges
+    }
+
+    /// Whether an output of full size fits; always where the objects are not on this disk.
+    async fn has_space(&self) -> bool {
+        if self.deps.storage.local_root().is_none() {
+            return true;
+        }
+        let needed = self.options.disk_reserve_bytes.saturating_add(self.options.policy.bytes_max);
+        match self.deps.wal_fs.free_bytes().await {
+            Ok(free) => free >= needed,
+            Err(error) => {
+                warn!(%error, "free disk space is unknown, compaction waits");
+                false
+            }
+        }
     }
 
     /// Merges what is due in one partition; `false` where nothing is.

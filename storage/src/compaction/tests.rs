@@ -14,6 +14,10 @@ use crate::{
 };
 
 fn compactor(world: &World) -> Compactor {
+    compactor_with_reserve(world, 0)
+}
+
+fn compactor_with_reserve(world: &World, disk_reserve_bytes: u64) -> Compactor {
     let deps = CompactorDeps {
         metadata: Arc::clone(&world.metadata),
         fence: world.fence,
@@ -23,10 +27,12 @@ fn compactor(world: &World) -> Compactor {
         in_use: world.in_use.clone(),
         clock: Arc::clone(&world.clock),
         rng: world.rng.clone(),
+        wal_fs: Arc::clone(&world.wal_fs),
     };
     let options = CompactorOptions {
         key_prefix: "c".to_owned(),
         producer_expiration_ms: i64::MAX,
+        disk_reserve_bytes,
         ..CompactorOptions::default()
     };
     Compactor::new(deps, options)
@@ -246,4 +252,16 @@ async fn objects_live_and_die_in_a_real_s3_server() {
     let directory = tempfile::tempdir().unwrap();
     let (url, settings) = ("s3://bucket/broker", server.settings());
     whole_life(World::on_files(directory.path(), url, &settings, true, 2).await).await;
+}
+
+#[tokio::test]
+async fn local_merges_wait_for_disk_space_and_remote_ones_do_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::local(directory.path(), 2).await;
+    upload(&world, 1, 16).await;
+    assert_eq!(compactor_with_reserve(&world, u64::MAX).run_once().await, 0);
+    assert_eq!(compactor_with_reserve(&world, 0).run_once().await, 2);
+    let (_store, world) = World::faulty(2).await;
+    upload(&world, 1, 16).await;
+    assert_eq!(compactor_with_reserve(&world, u64::MAX).run_once().await, 2);
 }

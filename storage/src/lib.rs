@@ -35,6 +35,7 @@ mod producer_snapshot;
 mod producer_state;
 mod read;
 mod retention;
+mod synced_run;
 mod tail;
 mod timestamps;
 pub mod upload;

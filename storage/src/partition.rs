@@ -26,6 +26,7 @@ use crate::{
     log::Shared,
     object::{ExtentTarget, ObjectRef},
     producer_state::{ActiveProducer, ProducerState},
+    synced_run::{Place, SyncedRun},
     waiter::ReadWaiter,
     wal::{AppendTarget, Run},
 };
@@ -66,7 +67,7 @@ pub(crate) struct State {
     pub(crate) committed_end: i64,
     pub(crate) log_end: i64,
     /// Synced runs, contiguous up to `synced_end`.
-    pub(crate) runs: VecDeque<Run>,
+    pub(crate) runs: VecDeque<SyncedRun>,
     /// Committed extents by base offset, contiguous up to `committed_end`.
     pub(crate) extents: BTreeMap<i64, StoredExtent>,
     pub(crate) producers: ProducerState,
@@ -115,34 +116,8 @@ impl Partition {
         config: Arc<TopicLogConfig>,
         restored: Restored,
     ) -> Arc<Self> {
-        let committed_end = restored.committed_end;
-        let extents =
-            restored.extents.into_iter().map(|stored| (stored.extent.base_offset, stored));
-        let state = State {
-            config,
-            leader_epoch: restored.leader_epoch,
-            epochs: restored.epochs,
-            log_start: restored.log_start,
-            // Below the log start there is nothing to wait for, whatever the class was then.
-            high_watermark: committed_end.max(restored.log_start),
-            synced_end: committed_end,
-            committed_end,
-            log_end: committed_end,
-            runs: VecDeque::new(),
-            extents: extents.collect(),
-            producers: ProducerState::default(),
-            tentative: VecDeque::new(),
-            pending: VecDeque::new(),
-            waiters: Vec::new(),
-            closed: None,
-        };
-        Arc::new_cyclic(|this| Self {
-            key,
-            topic,
-            shared,
-            this: this.clone(),
-            state: Mutex::new(state),
-        })
+        let state = Mutex::new(State::new(config, restored));
+        Arc::new_cyclic(|this| Self { key, topic, shared, this: this.clone(), state })
     }
 
     /// The partition's key.
@@ -271,7 +246,7 @@ impl Partition {
         }
         state.synced_end = run.last_offset + 1;
         state.log_end = state.synced_end;
-        state.runs.push_back(run);
+        state.runs.push_back(run.into());
         state.move_high_watermark();
         Ok(())
     }
@@ -286,6 +261,30 @@ impl Partition {
 }
 
 impl State {
+    fn new(config: Arc<TopicLogConfig>, restored: Restored) -> Self {
+        let committed_end = restored.committed_end;
+        let extents =
+            restored.extents.into_iter().map(|stored| (stored.extent.base_offset, stored));
+        Self {
+            config,
+            leader_epoch: restored.leader_epoch,
+            epochs: restored.epochs,
+            log_start: restored.log_start,
+            // Below the log start there is nothing to wait for, whatever the class was then.
+            high_watermark: committed_end.max(restored.log_start),
+            synced_end: committed_end,
+            committed_end,
+            log_end: committed_end,
+            runs: VecDeque::new(),
+            extents: extents.collect(),
+            producers: ProducerState::default(),
+            tentative: VecDeque::new(),
+            pending: VecDeque::new(),
+            waiters: Vec::new(),
+            closed: None,
+        }
+    }
+
     pub(crate) fn last_stable(&self) -> i64 {
         self.high_watermark
     }
@@ -334,6 +333,18 @@ impl State {
         }
     }
 
+    /// Takes a committed extent. Returns the places in WAL files that it makes needless.
+    fn take_extent(&mut self, stored: StoredExtent) -> Vec<Place> {
+        self.committed_end = stored.extent.end_offset;
+        self.extents.insert(stored.extent.base_offset, stored);
+        let end = self.runs.partition_point(|run| run.last_offset < self.committed_end);
+        // What lies in front of a run without a place was let go of before.
+        let places = self.runs.range_mut(..end).rev().map_while(|run| run.place.take()).collect();
+        self.drop_stored_runs();
+        self.move_high_watermark();
+        places
+    }
+
     fn mark_producers_durable(&mut self) {
         while let Some((producer_id, last_offset)) = self.tentative.front().copied() {
             if last_offset >= self.synced_end {
@@ -369,7 +380,7 @@ impl AppendTarget for Partition {
                     state.synced_end
                 );
                 state.synced_end = run.last_offset + 1;
-                state.runs.push_back(run);
+                state.runs.push_back(run.into());
             }
             state.mark_producers_durable();
             state.move_high_watermark();
@@ -405,6 +416,8 @@ impl ExtentTarget for Partition {
     }
 
     fn committed(&self, object: &Arc<ObjectRef>, extent: &Extent) {
+        // Declared before the lock is taken, so that files are closed after it is given back.
+        let _needless;
         let mut state = self.lock();
         if extent.end_offset <= state.committed_end {
             return;
@@ -418,11 +431,7 @@ impl ExtentTarget for Partition {
             extent.base_offset,
             state.committed_end
         );
-        state.committed_end = extent.end_offset;
-        let stored = StoredExtent { object: Arc::clone(object), extent: *extent };
-        state.extents.insert(extent.base_offset, stored);
-        state.drop_stored_runs();
-        state.move_high_watermark();
+        _needless = state.take_extent(StoredExtent { object: Arc::clone(object), extent: *extent });
     }
 
     fn rejected(&self, extent: &Extent) {
@@ -475,3 +484,6 @@ impl std::fmt::Debug for Partition {
         f.debug_struct("Partition").field("topic", &self.topic).field("key", &self.key).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,13 +173,15 @@ impl ProducerState {
         self.producers.entry(producer_id).or_default().batches.push_back(batch);
     }
 
-    /// Records a batch read back from the WAL or from an object's footer. Batches that are
-    /// already known (by offset) are skipped, so sources may overlap.
+    /// Records a batch read back from the WAL or from an object's footer, before anything is
+    /// appended. Batches that are already known (by offset) are skipped, so sources may overlap and
+    /// come in any order: merged objects may lie between objects that were not merged.
     pub(crate) fn restore(&mut self, producer_id: ProducerId, batch: ProducerBatch) {
         let window = self.producers.entry(producer_id).or_default();
-        if window.last().is_none_or(|last| last.last_offset < batch.base_offset) {
-            window.batches.push_back(batch);
-            window.mark_durable_below(batch.last_offset + 1);
+        let at = window.batches.partition_point(|known| known.base_offset < batch.base_offset);
+        if window.batches.get(at).is_none_or(|known| known.base_offset != batch.base_offset) {
+            window.batches.insert(at, batch);
+            window.mark_durable_below(i64::MAX);
         }
     }
 
@@ -339,6 +341,19 @@ mod tests {
         state.roll_back();
         assert_eq!(state.check(&append(0, 5, 1)), Ok(SequenceCheck::InOrder));
         assert!(matches!(state.check(&append(0, 0, 1)), Ok(SequenceCheck::Duplicate(_))));
+    }
+
+    #[test]
+    fn restoring_takes_any_order_and_keeps_the_newest_five() {
+        for order in [[6, 3, 4, 5, 1, 2, 6], [1, 2, 3, 4, 5, 6, 3], [5, 6, 5, 6, 4, 3, 2]] {
+            let mut state = ProducerState::default();
+            for n in order {
+                state.restore(PID, batch(0, n, i64::from(n)));
+            }
+            let known: Vec<_> = state.active()[0].batches.iter().map(|b| b.base_sequence).collect();
+            assert_eq!(known, [2, 3, 4, 5, 6], "{order:?}");
+            assert_eq!(state.check(&append(0, 7, 1)), Ok(SequenceCheck::InOrder));
+        }
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub struct ReadResult {
 }
 
 /// One step of a read.
-enum Step {
+#[derive(Debug)]
+pub(crate) enum Step {
     Done,
     Hot(Bytes),
     Warm { file: Arc<WalFileRef>, position: u64, len: u32 },
@@ -88,10 +89,10 @@ impl Partition {
         while gather.wants_more() && gather.next_offset < bound {
             match self.plan(gather.next_offset, bound)? {
                 Step::Done => break,
-                Step::Hot(run) => gather.take_run(&run, self)?,
+                Step::Hot(run) => self.take_run(&mut gather, &run)?,
                 Step::Warm { file, position, len } => {
                     let run = self.read_wal(file, position, len, gather.next_offset).await?;
-                    gather.take_run(&run, self)?;
+                    self.take_run(&mut gather, &run)?;
                 }
                 Step::Cold { object, extent, end_offset } => {
                     match self.read_object(&gather, &object, &extent, end_offset).await {
@@ -106,6 +107,11 @@ impl Partition {
         }
         result.records = gather.records;
         Ok(result)
+    }
+
+    fn take_run(&self, gather: &mut Gather, run: &Bytes) -> Result<(), ReadError> {
+        let offset = gather.next_offset;
+        gather.take_run(run).map_err(|reason| self.damaged(offset, &reason))
     }
 
     fn begin_read(&self, request: &ReadRequest) -> Result<(ReadResult, i64), ReadError> {
@@ -211,15 +217,18 @@ impl Partition {
 }
 
 impl State {
-    fn plan(&self, offset: i64, bound: i64) -> Step {
+    pub(crate) fn plan(&self, offset: i64, bound: i64) -> Step {
         let at = self.runs.partition_point(|run| run.last_offset < offset);
         if let Some(run) = self.runs.get(at).filter(|run| run.base_offset <= offset) {
-            return match &run.data {
-                Some(data) => Step::Hot(data.clone()),
-                None => {
-                    Step::Warm { file: Arc::clone(&run.file), position: run.position, len: run.len }
+            match (&run.data, &run.place) {
+                (Some(data), _) => return Step::Hot(data.clone()),
+                (None, Some(place)) => {
+                    let (file, position) = (Arc::clone(&place.file), place.position);
+                    return Step::Warm { file, position, len: run.len };
                 }
-            };
+                // An object has it.
+                (None, None) => {}
+            }
         }
         let stored = self.extents.range(..=offset).next_back().map(|(_, stored)| stored);
         match stored.filter(|stored| offset < stored.extent.end_offset) {
@@ -269,18 +278,22 @@ impl Gather {
         self.max_bytes.saturating_sub(self.bytes)
     }
 
-    /// Takes the run's batches from `next_offset` on, as far as there is room.
-    fn take_run(&mut self, run: &Bytes, partition: &Partition) -> Result<(), ReadError> {
+    /// Takes the run's batches from `next_offset` on, as far as there is room. An error says why
+    /// these cannot be the bytes that were written.
+    fn take_run(&mut self, run: &Bytes) -> Result<(), String> {
         let (mut from, mut to, mut next_offset) = (None, 0, self.next_offset);
         let mut at = 0;
         while at < run.len() {
             let header = BatchHeader::parse(run.get(at..).unwrap_or_default())
-                .map_err(|error| partition.damaged(next_offset, &error.to_string()))?;
+                .map_err(|error| error.to_string())?;
             if header.base_offset >= self.bound {
                 self.full = true;
                 break;
             }
             let len = header.total_len();
+            if len > run.len() - at {
+                return Err(format!("a batch of {len} bytes where {} are left", run.len() - at));
+            }
             if header.last_offset() >= self.next_offset {
                 let start = *from.get_or_insert(at);
                 let first = self.needs_first() && start == at;
@@ -292,6 +305,9 @@ impl Gather {
                 next_offset = header.next_offset();
             }
             at += len;
+        }
+        if from.is_none() && !self.full {
+            return Err("its batches are those of other offsets".to_owned());
         }
         if let Some(from) = from.filter(|from| to > *from) {
             self.bytes += to - from;
@@ -310,5 +326,47 @@ impl Gather {
         }
         self.full = empty;
         self.next_offset = cold.next_offset;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::records::{BatchBuilder, Compression, set_base_offset};
+
+    use super::*;
+
+    fn gather() -> Gather {
+        let request = ReadRequest {
+            offset: 7,
+            max_bytes: 1 << 20,
+            min_one_batch: true,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
+        Gather::new(&request, 100)
+    }
+
+    fn batch_at(offset: i64) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.append(0, 0, None, Some(b"value"), &[]).unwrap();
+        let mut bytes = builder.build().unwrap().to_vec();
+        set_base_offset(&mut bytes, offset).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_run_is_taken_up_to_the_bound() {
+        let mut gather = gather();
+        let bytes = [batch_at(7), batch_at(8), batch_at(100)].concat();
+        gather.take_run(&bytes.into()).unwrap();
+        assert_eq!((gather.next_offset, gather.full), (9, true));
+    }
+
+    #[test]
+    fn damaged_offsets_and_lengths_are_errors_not_endless_reads_or_panics() {
+        assert!(gather().take_run(&batch_at(3).into()).is_err());
+        let mut long = batch_at(7);
+        long[10] = 1;
+        assert!(gather().take_run(&long.into()).is_err());
+        assert!(gather().take_run(&Bytes::new()).is_err());
     }
 }

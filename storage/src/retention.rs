@@ -43,8 +43,10 @@ impl Partition {
         let Some(row) = self.log_start_row(target) else { return Ok(self.offsets().log_start) };
         let (metadata, fence) = (&self.shared.metadata, &self.shared.fence);
         metadata.advance_log_start(fence, vec![row]).await?;
-        if self.trim_below(target) {
+        self.move_log_start(target);
+        if self.has_extents_below(target) {
             metadata.trim_objects(fence, vec![row]).await?;
+            self.drop_extents_below(target);
         }
         Ok(self.offsets().log_start)
     }
@@ -60,21 +62,41 @@ impl Partition {
         })
     }
 
-    /// Moves the log start, durable in metadata by now; whether extents were dropped.
-    fn trim_below(&self, target: i64) -> bool {
+    /// Moves the log start, durable in metadata by now; false where it was there already.
+    fn move_log_start(&self, target: i64) -> bool {
         let mut state = self.lock();
+        let moves = target > state.log_start;
         state.log_start = state.log_start.max(target);
-        state.trim()
+        state.drop_stored_runs();
+        moves
     }
 
-    /// Where retention wants the log to start, if that is further on.
-    fn retention_target(&self, now_ms: i64) -> Option<i64> {
+    fn has_extents_below(&self, offset: i64) -> bool {
+        self.lock().has_extents_below(offset)
+    }
+
+    /// Forgets extents that metadata has dropped.
+    fn drop_extents_below(&self, offset: i64) {
+        self.lock().extents.retain(|_, stored| stored.extent.end_offset > offset);
+    }
+
+    /// The row that retention wants: one with a later log start, or with the one of now where
+    /// extents lie below it. They were committed after it had moved, or a pass did not get to them.
+    fn retention_row(&self, now_ms: i64) -> Option<LogStart> {
         let state = self.lock();
-        if state.closed.is_some() || !state.config.cleanup_policy.delete {
+        if state.closed.is_some() {
             return None;
         }
-        let target = state.expired_end(now_ms).max(state.oversized_end()).min(state.last_stable());
-        (target > state.log_start).then_some(target)
+        let mut target = state.log_start;
+        if state.config.cleanup_policy.delete {
+            let wanted = state.expired_end(now_ms).max(state.oversized_end());
+            target = target.max(wanted.min(state.last_stable()));
+        }
+        (target > state.log_start || state.has_extents_below(target)).then_some(LogStart {
+            key: self.key,
+            leader_epoch: state.leader_epoch.0,
+            log_start_offset: target,
+        })
     }
 }
 
@@ -85,8 +107,7 @@ impl Log {
         let now_ms = self.shared().clock.now_ms();
         let mut moved = Vec::new();
         for partition in self.partitions() {
-            let target = partition.retention_target(now_ms);
-            if let Some(row) = target.and_then(|target| partition.log_start_row(target)) {
+            if let Some(row) = partition.retention_row(now_ms) {
                 moved.push((partition, row));
             }
         }
@@ -104,31 +125,33 @@ impl Log {
         metadata.advance_log_start(fence, rows).await?;
         let mut trimmed = Vec::new();
         for (partition, row) in moved {
-            if partition.trim_below(row.log_start_offset) {
-                trimmed.push(*row);
+            if partition.move_log_start(row.log_start_offset) {
+                info!(
+                    topic = partition.topic(),
+                    partition = partition.key().partition,
+                    log_start = row.log_start_offset,
+                    "retention moved the log start"
+                );
             }
-            info!(
-                topic = partition.topic(),
-                partition = partition.key().partition,
-                log_start = row.log_start_offset,
-                "retention moved the log start"
-            );
+            if partition.has_extents_below(row.log_start_offset) {
+                trimmed.push((partition, *row));
+            }
         }
-        if !trimmed.is_empty() {
-            metadata.trim_objects(fence, trimmed).await?;
+        if trimmed.is_empty() {
+            return Ok(());
+        }
+        metadata.trim_objects(fence, trimmed.iter().map(|(_, row)| *row).collect()).await?;
+        for (partition, row) in trimmed {
+            partition.drop_extents_below(row.log_start_offset);
         }
         Ok(())
     }
 }
 
 impl State {
-    /// Drops extents and runs wholly below the log start; whether there were extents.
-    fn trim(&mut self) -> bool {
-        let before = self.extents.len();
-        let log_start = self.log_start;
-        self.extents.retain(|_, stored| stored.extent.end_offset > log_start);
-        self.drop_stored_runs();
-        self.extents.len() < before
+    fn has_extents_below(&self, offset: i64) -> bool {
+        let first = self.extents.first_key_value();
+        first.is_some_and(|(_, stored)| stored.extent.end_offset <= offset)
     }
 
     fn expired_end(&self, now_ms: i64) -> i64 {

@@ -72,3 +72,17 @@ async fn a_broker_whose_session_is_taken_over_stops() {
     pause(1_200_000).await;
     assert!(broker.fatal.load(Ordering::SeqCst));
 }
+
+#[tokio::test(start_paused = true)]
+async fn extents_that_are_committed_below_the_log_start_go_too() {
+    let mut machine = Machine::new(56);
+    machine.config.retention_interval = Duration::from_secs(10);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    produce_numbered(&partition, 10).await;
+    assert_eq!(partition.delete_records(-1).await.unwrap(), 10);
+    pause(1_200_000).await;
+    assert_eq!(partition.offsets().committed_end, 10);
+    assert!(machine.metadata.committed_objects().await.unwrap().is_empty());
+    assert_eq!(partition.size_bytes(), 0);
+}

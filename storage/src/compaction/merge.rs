@@ -41,8 +41,8 @@ impl Merge {
         expired_ms: i64,
     ) -> Result<Self> {
         // The last L1 object knows all producers up to its end, be it an input itself.
-        let inputs = plan.inputs.iter().map(|(object, extent)| (object, extent.end_offset));
-        let l1 = inputs.filter(|(object, _)| object.level == metadata::ObjectLevel::L1).next_back();
+        let mut inputs = plan.inputs.iter().map(|(object, extent)| (object, extent.end_offset));
+        let l1 = inputs.rfind(|(object, _)| object.level == metadata::ObjectLevel::L1);
         let before = plan.predecessor.as_ref().map(|object| (object, plan.base_offset()));
         let producers = match l1.or(before) {
             Some((object, end_offset)) => {

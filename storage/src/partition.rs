@@ -191,8 +191,11 @@ impl Partition {
             waiter.wake();
             return;
         }
-        // A waiter that only this list still holds belongs to a fetch that has ended.
-        state.waiters.retain(|known| Arc::strong_count(known) > 1);
+        // A waiter that only this list still holds belongs to a fetch that has ended. Looked for
+        // when the list has doubled, so that a thousand consumers do not pay for each other.
+        if state.waiters.len().is_power_of_two() {
+            state.waiters.retain(|known| Arc::strong_count(known) > 1);
+        }
         state.waiters.push(Arc::clone(waiter));
     }
 
@@ -454,7 +457,9 @@ impl ExtentTarget for Partition {
         state
             .extents
             .retain(|base, stored| !(covered.contains(base) && inputs.contains(&stored.object.id)));
-        for (object, extent) in outputs {
+        // The log start may have passed an output while it was being written.
+        let log_start = state.log_start;
+        for (object, extent) in outputs.iter().filter(|(_, extent)| extent.end_offset > log_start) {
             let stored = StoredExtent { object: Arc::clone(object), extent: *extent };
             state.extents.insert(extent.base_offset, stored);
         }

@@ -31,6 +31,7 @@ pub mod scan;
 pub mod sim_fs;
 mod start;
 mod writer;
+mod zero;
 
 use std::{fmt, io, sync::Arc, time::Duration};
 

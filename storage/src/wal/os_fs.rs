@@ -16,13 +16,9 @@ use rustix::{fs::FallocateFlags, io::Errno};
 use super::{
     durable,
     fs::{FileName, WalFile, WalFs, WalRead},
+    zero,
 };
 
-/// Zeroes are written in pieces of this many bytes.
-const ZERO_BYTES: usize = 1 << 20;
-/// Zeroes are synced each time so many bytes are dirty, so that the writer's own sync never waits
-/// behind a whole file of them.
-const ZERO_SYNC_BYTES: u64 = 4 << 20;
 /// Buffers in one `pwritev`; Linux takes at most 1,024.
 const PARTS_MAX: usize = 1024;
 
@@ -61,7 +57,8 @@ impl OsWalFs {
             .create(true)
             .truncate(true)
             .open(&temporary)?;
-        let prepared = fill(&file, len, head).and_then(|()| durable::rename(&temporary, &path));
+        let prepared =
+            fill(&file, &temporary, len, head).and_then(|()| durable::rename(&temporary, &path));
         if prepared.is_err() {
             // Either name may be there; the error that matters is the first one, and recovery
             // removes what stays.
@@ -73,25 +70,14 @@ impl OsWalFs {
 }
 
 /// Allocates, zeroes and syncs.
-fn fill(file: &File, len: u64, head: &[u8]) -> io::Result<()> {
+fn fill(file: &File, path: &Path, len: u64, head: &[u8]) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
         // Zeroes are written anyway; allocation up front only makes a full disk show at once.
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
     }
     file.write_all_at(head, 0)?;
-    let zeroes = vec![0; ZERO_BYTES];
-    let (mut at, mut dirty) = (head.len() as u64, 0);
-    while at < len {
-        let part = (len - at).min(ZERO_BYTES as u64);
-        file.write_all_at(&zeroes[..part as usize], at)?;
-        at += part;
-        dirty += part;
-        if dirty >= ZERO_SYNC_BYTES {
-            file.sync_data()?;
-            dirty = 0;
-        }
-    }
+    zero::fill(file, path, head.len() as u64, len)?;
     file.sync_all()
 }
 

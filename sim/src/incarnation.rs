@@ -146,6 +146,8 @@ fn settings(options: &Options) -> Vec<(String, String, String)> {
         ("streamhouse.object.compaction.bytes", (1_u64 << 20).to_string()),
         ("streamhouse.object.gc.grace.ms", "5000".to_owned()),
         ("streamhouse.object.gc.interval.ms", "2000".to_owned()),
+        ("streamhouse.object.gc.orphan.interval.ms", "10000".to_owned()),
+        ("log.retention.check.interval.ms", "10000".to_owned()),
         ("streamhouse.object.request.timeout.ms", "5000".to_owned()),
         ("streamhouse.shutdown.timeout.ms", "5000".to_owned()),
         ("auto.create.topics.enable", "false".to_owned()),

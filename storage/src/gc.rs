@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     object::{ObjectReader, ObjectStorage},
+    producer_snapshot,
     upload::ObjectsInUse,
 };
 
@@ -195,10 +196,10 @@ impl Collector {
 
     async fn delete_orphans(&self) -> Result<usize, crate::Error> {
         let mut deleted = 0;
-        for level in ["l0", "l1"] {
+        for kind in ["l0", "l1", "producers"] {
             let prefix = match self.options.key_prefix.as_str() {
-                "" => level.to_owned(),
-                prefix => format!("{prefix}/{level}"),
+                "" => kind.to_owned(),
+                prefix => format!("{prefix}/{kind}"),
             };
             let mut after: Option<String> = None;
             loop {
@@ -231,6 +232,8 @@ impl Collector {
             let rows = self.deps.metadata.list_objects(state, usize::MAX >> 1).await?;
             known.extend(rows.into_iter().map(|row| row.key));
         }
+        let snapshot = self.deps.metadata.pointer(producer_snapshot::POINTER).await?;
+        known.extend(snapshot.and_then(|key| String::from_utf8(key).ok()));
         Ok(known)
     }
 }

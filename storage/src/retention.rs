@@ -1,7 +1,9 @@
 //! What makes records go: retention by time and size, and DeleteRecords.
 //!
-//! The log start moves in metadata first, then here (LOG-4: it never moves back), then extents
-//! below it are trimmed; the objects die with their last extent and GC deletes them. Retention
+//! The log start moves in metadata first, then here (LOG-4: it never moves back). The next pass of
+//! retention trims the extents below it; the objects die with their last extent and GC deletes
+//! them. What idempotent producers did outlives their records (IDM-1): their state is in the
+//! objects' footers too, so a snapshot of it is durable before the first extent goes. Retention
 //! works on whole extents and runs, as Kafka works on whole segments, and the last of them never
 //! goes by size. A record's own timestamp decides its age.
 
@@ -44,10 +46,6 @@ impl Partition {
         let (metadata, fence) = (&self.shared.metadata, &self.shared.fence);
         metadata.advance_log_start(fence, vec![row]).await?;
         self.move_log_start(target);
-        if self.has_extents_below(target) {
-            metadata.trim_objects(fence, vec![row]).await?;
-            self.drop_extents_below(target);
-        }
         Ok(self.offsets().log_start)
     }
 
@@ -73,6 +71,10 @@ impl Partition {
 
     fn has_extents_below(&self, offset: i64) -> bool {
         self.lock().has_extents_below(offset)
+    }
+
+    fn has_producers(&self) -> bool {
+        !self.lock().producers.active().is_empty()
     }
 
     /// Forgets extents that metadata has dropped.
@@ -139,6 +141,9 @@ impl Log {
         }
         if trimmed.is_empty() {
             return Ok(());
+        }
+        if trimmed.iter().any(|(partition, _)| partition.has_producers()) {
+            self.snapshot_producers().await?;
         }
         metadata.trim_objects(fence, trimmed.iter().map(|(_, row)| *row).collect()).await?;
         for (partition, row) in trimmed {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use common::{PartitionKey, ProducerId};
 use metadata::{ObjectLevel, ObjectRow, ObjectState};
-use tracing::warn;
+use tracing::error;
 
 use crate::{
     error::Error,
@@ -18,7 +18,7 @@ impl Log {
     /// Restores what the snapshot and the footers say. Footers of objects that are older than the
     /// snapshot, or whose producers have expired, are not read.
     pub(super) async fn restore_producers(&self, objects: &[ObjectRow]) -> Result<(), Error> {
-        let covered = self.load_snapshot().await;
+        let covered = self.load_snapshot().await?;
         let expired =
             self.deps.clock.now_ms().saturating_sub(self.deps.config.producer_expiration_ms);
         let mut rows: Vec<_> =
@@ -66,30 +66,30 @@ impl Log {
         }
     }
 
-    /// The end offsets that the newest snapshot covers. Without one all footers are read: a
-    /// snapshot only saves time, so a missing or damaged one is logged, not fatal.
-    async fn load_snapshot(&self) -> BTreeMap<PartitionKey, i64> {
-        match self.read_snapshot().await {
-            Ok(covered) => covered,
-            Err(reason) => {
-                warn!(reason, "producer snapshot not usable, reading all footers");
-                BTreeMap::new()
-            }
-        }
-    }
-
-    async fn read_snapshot(&self) -> Result<BTreeMap<PartitionKey, i64>, String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
-        let pointer = self.deps.metadata.pointer(producer_snapshot::POINTER).await;
-        let Some(pointer) = pointer.map_err(|error| text(&error))? else {
+    /// The end offsets that the newest snapshot covers. It may know of producers whose records are
+    /// deleted and whose footers are gone, so one that cannot be read now fails the start. One that
+    /// is damaged or missing never can be, so the footers have to do, loudly.
+    async fn load_snapshot(&self) -> Result<BTreeMap<PartitionKey, i64>, Error> {
+        let Some(pointer) = self.deps.metadata.pointer(producer_snapshot::POINTER).await? else {
             return Ok(BTreeMap::new());
         };
-        let key = String::from_utf8(pointer).map_err(|error| text(&error))?;
-        let size = self.deps.objects.size(&key).await.map_err(|error| text(&error))?;
-        let size = size.ok_or_else(|| format!("{key} does not exist"))?;
-        let bytes =
-            self.deps.objects.get_range(&key, 0..size).await.map_err(|error| text(&error))?;
-        let snapshot = producer_snapshot::decode(&bytes).map_err(|error| text(&error))?;
+        let key = String::from_utf8_lossy(&pointer).into_owned();
+        let Some(size) = self.deps.objects.size(&key).await? else {
+            error!(key, "the producer snapshot is missing, reading all footers");
+            return Ok(BTreeMap::new());
+        };
+        let bytes = self.deps.objects.get_range(&key, 0..size).await?;
+        Ok(self.take_snapshot(&key, &bytes))
+    }
+
+    fn take_snapshot(&self, key: &str, bytes: &[u8]) -> BTreeMap<PartitionKey, i64> {
+        let snapshot = match producer_snapshot::decode(bytes) {
+            Ok(snapshot) => snapshot,
+            Err(reason) => {
+                error!(key, %reason, "the producer snapshot is damaged, reading all footers");
+                return BTreeMap::new();
+            }
+        };
         let mut covered = BTreeMap::new();
         for entry in snapshot {
             covered.insert(entry.key, entry.end_offset);
@@ -101,6 +101,6 @@ impl Log {
                 }
             }
         }
-        Ok(covered)
+        covered
     }
 }

@@ -76,7 +76,9 @@ impl Partition {
     /// Notes that a batch was turned away before [`Partition::append`] for a reason that a retry
     /// may get over (the log was full): what its producer has sent behind it must not overtake it.
     pub fn turned_away(&self, header: &BatchHeader) {
-        self.lock().note_refused(header, header.max_timestamp);
+        // The header's own time was not validated, and decides when this is forgotten.
+        let now_ms = self.shared.clock.now_ms();
+        self.lock().note_refused(header, now_ms);
     }
 
     /// Appends one validated batch. Synchronous and ordered: the offsets are assigned on return.

@@ -70,10 +70,19 @@ pub struct ReadResult {
 /// One step of a read.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Done,
+    /// Neither a run nor an extent has the offset, which breaks LOG-5.
+    Missing,
     Hot(Bytes),
-    Warm { file: Arc<WalFileRef>, position: u64, len: u32 },
-    Cold { object: Arc<ObjectRef>, extent: Extent, end_offset: i64 },
+    Warm {
+        file: Arc<WalFileRef>,
+        position: u64,
+        len: u32,
+    },
+    Cold {
+        object: Arc<ObjectRef>,
+        extent: Extent,
+        end_offset: i64,
+    },
 }
 
 impl Partition {
@@ -88,7 +97,12 @@ impl Partition {
         let mut attempts = 0;
         while gather.wants_more() && gather.next_offset < bound {
             match self.plan(gather.next_offset, bound)? {
-                Step::Done => break,
+                Step::Missing if gather.records.is_empty() => {
+                    let reason = "nothing holds the offset (invariant LOG-5)";
+                    return Err(self.damaged(gather.next_offset, reason));
+                }
+                // What was found is answered first.
+                Step::Missing => break,
                 Step::Hot(run) => self.take_run(&mut gather, &run)?,
                 Step::Warm { file, position, len } => {
                     let run = self.read_wal(file, position, len, gather.next_offset).await?;
@@ -237,7 +251,7 @@ impl State {
                 extent: stored.extent,
                 end_offset: bound,
             },
-            None => Step::Done,
+            None => Step::Missing,
         }
     }
 }

@@ -106,4 +106,5 @@ fn a_file_is_let_go_of_when_an_object_has_its_runs_though_they_stay_in_memory() 
     assert!(matches!(state.plan(1, 3), Step::Cold { .. }));
     state.runs[2].data = None;
     assert!(matches!(state.plan(2, 3), Step::Warm { .. }));
+    assert!(matches!(state.plan(3, 4), Step::Missing));
 }

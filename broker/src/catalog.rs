@@ -352,3 +352,6 @@ impl Inner {
         Ok(TopicEntry { topic, log_config, partitions })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,6 @@ use std::{
     time::Duration,
 };
 
-use common::memory::Reservation;
 use futures::future::BoxFuture;
 use protocol::{ApiKey, DecodeError, frame::FrameError};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -78,18 +77,13 @@ pub(crate) enum Close {
     Unencodable,
 }
 
-/// An answer that is not finished, with the memory of its request.
-struct Pending {
-    answer: BoxFuture<'static, Answer>,
-    _reservation: Reservation,
-}
-
 struct Connection<S> {
     broker: Arc<Broker>,
     info: Arc<ConnectionInfo>,
     stream: S,
     frames: FrameReader,
-    pending: VecDeque<Pending>,
+    /// Answers that wait for durability, oldest first.
+    pending: VecDeque<BoxFuture<'static, Answer>>,
     outbox: Outbox,
     active_at: Duration,
     idle: Pin<Box<tokio::time::Sleep>>,
@@ -186,12 +180,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if !route.pipelined {
             self.drain().await?;
         }
-        let Frame { bytes, reservation, .. } = frame;
+        // The reservation ends with this function. What a produce leaves behind is counted by the
+        // log's own queue: acknowledgements that are slow in coming do not keep frames out.
+        let Frame { bytes, reservation: _reservation, .. } = frame;
         let work = dispatch::serve(&self.broker, &self.info, route, bytes)?;
         match self.drive(work, route.cancelled_by_disconnect).await? {
             Served::Answer(answer) => self.send(answer).await,
             Served::Later(answer) => {
-                self.pending.push_back(Pending { answer, _reservation: reservation });
+                self.pending.push_back(answer);
                 Ok(())
             }
         }
@@ -264,10 +260,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
 /// The answer of the oldest pending request; only that one is polled, since the rest only wait.
 /// Pending for ever where there is none.
-fn next_answer(pending: &mut VecDeque<Pending>) -> impl Future<Output = Answer> + Unpin {
+fn next_answer(
+    pending: &mut VecDeque<BoxFuture<'static, Answer>>,
+) -> impl Future<Output = Answer> + Unpin {
     poll_fn(|context| {
         let Some(oldest) = pending.front_mut() else { return Poll::Pending };
-        let answer = ready!(oldest.answer.as_mut().poll(context));
+        let answer = ready!(oldest.as_mut().poll(context));
         pending.pop_front();
         Poll::Ready(answer)
     })

@@ -1,7 +1,7 @@
 //! From an API key to its handler: the only `match`, and what is advertised is exactly what it
 //! lists, in the versions of Kafka 4.3.1's table.
 
-use std::{future::Future, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use common::memory::Reservation;
@@ -106,7 +106,7 @@ const fn exclusive<H: Handler>() -> Route {
     route
 }
 
-const fn pipelined<H: Pipelined>() -> Route {
+const fn pipelined<H: Pipelined + 'static>() -> Route {
     let mut route = declared::<H>(serve_pipelined::<H>);
     route.pipelined = true;
     route
@@ -185,7 +185,7 @@ fn serve_exclusive<H: Handler>(
     })
 }
 
-fn serve_pipelined<H: Pipelined>(
+fn serve_pipelined<H: Pipelined + 'static>(
     broker: Arc<Broker>,
     context: RequestContext,
     mut reader: Reader,
@@ -199,23 +199,21 @@ fn serve_pipelined<H: Pipelined>(
     })
 }
 
-fn finished<H: Pipelined>(
+async fn finished<H: Pipelined + 'static>(
     broker: Arc<Broker>,
     context: RequestContext,
-    started: std::time::Duration,
+    started: Duration,
     finish: BoxFuture<'static, Reply<Response<H>>>,
-) -> impl Future<Output = Answer> + Send + 'static {
-    async move {
-        let answer = match finish.await {
-            Reply::Response(response) => {
-                encode::<H>(&broker, context.version_of(), &response, context.take_held())
-            }
-            Reply::Nothing => Answer::Nothing,
-            Reply::Close => Answer::Close,
-        };
-        broker.metrics.request(context.api_key, broker.clock.monotonic().saturating_sub(started));
-        answer
-    }
+) -> Answer {
+    let answer = match finish.await {
+        Reply::Response(response) => {
+            encode::<H>(&broker, context.version_of(), &response, context.take_held())
+        }
+        Reply::Nothing => Answer::Nothing,
+        Reply::Close => Answer::Close,
+    };
+    broker.metrics.request(context.api_key, broker.clock.monotonic().saturating_sub(started));
+    answer
 }
 
 fn encode<H: Api>(

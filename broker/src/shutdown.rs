@@ -23,7 +23,6 @@ impl Shutdown {
     }
 
     /// Completes when the shutdown begins.
-    #[must_use]
     pub fn draining(&self) -> WaitForCancellationFutureOwned {
         self.draining.clone().cancelled_owned()
     }

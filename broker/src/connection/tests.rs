@@ -10,7 +10,7 @@ use protocol::{
         produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
     },
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::testing::{ClientError, EPOCH_MS, TestBroker, World, batch};
@@ -198,15 +198,15 @@ async fn api_versions_works_in_every_version_and_checks_the_software() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
-    let (_world, broker) = start(&[("connections.max.idle.ms", "10000")]).await;
+    let (world, broker) = start(&[("connections.max.idle.ms", "10000")]).await;
     let mut client = broker.connect();
     for _ in 0..4 {
         sleep(Duration::from_secs(6)).await;
         client.call(&api_versions(), 0).await.unwrap();
     }
-    let before = Instant::now();
+    let before = world.clock.monotonic();
     assert!(matches!(client.receive_raw().await, Err(ClientError::Closed)));
-    let idle = before.elapsed();
+    let idle = world.clock.monotonic() - before;
     assert!(idle >= Duration::from_secs(9) && idle <= Duration::from_secs(11), "{idle:?}");
 }
 
@@ -272,7 +272,7 @@ async fn a_reader_that_never_reads_is_closed_and_gives_its_memory_back() {
     }
     sleep(Duration::from_secs(10)).await;
     let held = broker.broker.fetch_memory.used();
-    assert!(held >= 2_700_000 && held < 5_400_000, "one answer is held, not four: {held}");
+    assert!((2_700_000..5_400_000).contains(&held), "one answer is held, not four: {held}");
     sleep(Duration::from_secs(100)).await;
     assert_eq!(broker.broker.fetch_memory.used(), 0);
 }
@@ -339,6 +339,51 @@ async fn produces_in_flight_are_bounded() {
         let answer = client.receive::<ProduceRequest>(9).await.unwrap();
         assert_eq!(answer.responses[0].partition_responses[0].base_offset, offset);
     }
+}
+
+/// A stream whose first read panics.
+struct Panicking;
+
+impl AsyncRead for Panicking {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        panic!("planted")
+    }
+}
+
+impl AsyncWrite for Panicking {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_its_connection_only_and_is_counted() {
+    let (world, broker) = start(&[]).await;
+    let mut client = broker.connect();
+    broker.server.serve_stream(Panicking, "PLAINTEXT").await.unwrap();
+    assert_eq!(world.spawner.panics(), 1);
+    assert_eq!(client.call(&api_versions(), 4).await.unwrap().error_code, 0);
+    drop(client);
+    assert!(
+        broker.broker.shutdown.drain(Duration::from_secs(5)).await,
+        "it is not counted any more"
+    );
 }
 
 #[tokio::test]

@@ -285,6 +285,49 @@ async fn a_failed_write_is_a_storage_error_and_takes_nothing_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_acknowledgement_that_does_not_come_times_out_with_its_offset() {
+    let (world, broker, mut client, id) = broker(&[]).await;
+    world.wal_fs.set_faults(Faults { latency_ms_max: 3_600_000, ..Faults::default() });
+    let mut timed_out = 0;
+    for offset in 0..5 {
+        let answer = produce(&mut client, &one(id, -1, plain(&[b"x"])), 9).await;
+        if answer.error_code == ErrorCode::RequestTimedOut.code() {
+            assert_eq!(answer.base_offset, offset, "the outcome is unknown, the offset is not");
+            timed_out += 1;
+        } else {
+            assert_eq!(answer.error_code, 0);
+        }
+    }
+    assert!(timed_out > 0);
+    // What timed out may still happen, and here it does.
+    world.wal_fs.set_faults(Faults::default());
+    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    let mut client = broker.connect();
+    let answer = produce(&mut client, &one(id, -1, plain(&[b"y"])), 9).await;
+    assert_eq!((answer.error_code, answer.base_offset), (0, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_slows_producers_and_then_times_out() {
+    let settings = [("streamhouse.memory.wal.bytes", "1048576"), ("num.partitions", "1")];
+    let (world, broker, _client, id) = broker(&settings).await;
+    world.wal_fs.set_faults(Faults { latency_ms_max: 3_600_000, ..Faults::default() });
+    let value = vec![7; 300_000];
+    let mut clients: Vec<_> = (0..10).map(|_| broker.connect()).collect();
+    for client in &mut clients {
+        client.send(&one(id, -1, plain(&[&value])), 9).await.unwrap();
+    }
+    let mut appended = 0;
+    for client in &mut clients {
+        let response = client.receive::<ProduceRequest>(9).await.unwrap();
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!(answer.error_code, ErrorCode::RequestTimedOut.code());
+        appended += i32::from(answer.base_offset >= 0);
+    }
+    assert!(appended > 0 && appended < 10, "{appended} of 10 were taken on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn internal_topics_are_written_by_the_admin_client_only() {
     let (_world, broker, mut client, _) = broker(&[]).await;
     let id = broker.broker.rng.uuid();

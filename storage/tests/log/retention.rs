@@ -1,5 +1,8 @@
 //! Retention and DeleteRecords: what goes, what stays, what a restart remembers.
 
+use metadata::MetadataStore;
+use streamhouse_storage::Acks;
+
 use crate::harness::*;
 
 #[tokio::test(start_paused = true)]
@@ -49,4 +52,22 @@ async fn size_retention_keeps_the_newest() {
     let start = partition.offsets().log_start;
     assert!(start > 20 && start < 50, "log start {start}");
     assert_eq!(read_all(&partition, start, 1 << 20).await, numbered(start, 50 - start));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_is_recognised_after_its_records_were_deleted() {
+    let mut machine = Machine::new(34);
+    machine.config.retention_interval = std::time::Duration::from_secs(10);
+    machine.config.seal_age = std::time::Duration::from_secs(10);
+    let broker = machine.start(1).await;
+    let bytes = batch(Some((5, 3, 0)), START_MS, &["a", "b"]);
+    produce(&broker.partition(0), &bytes).await.unwrap();
+    pause(60_000).await;
+    assert_eq!(broker.partition(0).delete_records(-1).await.unwrap(), 2);
+    pause(60_000).await;
+    assert!(machine.metadata.committed_objects().await.unwrap().is_empty());
+    machine.kill(broker);
+    let broker = machine.start(1).await;
+    let again = append(&broker.partition(0), Acks::All, &bytes).unwrap();
+    assert!(again.duplicate && again.base_offset == 0);
 }

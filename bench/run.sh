@@ -4,7 +4,8 @@
 #   bench/run.sh --full                   every combination of record, batch and codec, longer
 #   BROKERS="streamhouse" TESTS="produce" bench/run.sh
 # BROKERS  kafka (unsynced, its default), kafka-synced (flush.messages=1), streamhouse (synced, its default)
-# TESTS    start idle produce java consume latency
+# TESTS    start idle produce java latency consume
+# SKIP_BUILD=1 takes the release binaries as they are
 # OUT      file that the figures are appended to (default $STREAMHOUSE_CACHE/bench/results.txt)
 # Nothing else should run meanwhile. What the figures mean is in docs/benchmarks.md.
 set -euo pipefail
@@ -13,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 full=
 [ "${1:-}" = --full ] && full=1
-: "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java consume latency}"
+: "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java latency consume}"
 : "${WORK:=$STREAMHOUSE_CACHE/bench}" "${OUT:=$WORK/results.txt}"
 if [ -n "$full" ]; then
   seconds=15 java_mib=1024 fill_seconds=10
@@ -24,8 +25,13 @@ else
 fi
 mkdir -p "$WORK"
 
-say "building (release)"
-cargo build --release --locked --quiet -p streamhouse -p streamhouse-bench
+packages="-p streamhouse-bench"
+case " $BROKERS " in *" streamhouse "*) packages="-p streamhouse $packages" ;; esac
+if [ -z "${SKIP_BUILD:-}" ]; then
+  say "building (release)"
+  # shellcheck disable=SC2086 # A list of words.
+  cargo build --release --locked --quiet $packages
+fi
 scripts/install kafka
 . compat-tests/kafka/env.sh
 bench=$CARGO_TARGET_DIR/release/streamhouse-bench

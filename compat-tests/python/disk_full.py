@@ -27,7 +27,7 @@ dice = random.Random(time.time_ns())
 def send(settings, count, stop=lambda failed: False):
     """Sends up to `count` records one batch at a time; returns the number acknowledged and the errors' names."""
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 0, "log_level": 3, **settings}
+        {"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 0, "log_level": 2, **settings}
     )
     acked, errors = 0, []
     with open(acked_path, "a") as log:

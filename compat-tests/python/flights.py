@@ -53,7 +53,7 @@ def produce(bootstrap, topic, acks_path):
             "message.timeout.ms": TIMEOUT_S * 1000,
             "reconnect.backoff.max.ms": 200,
             "linger.ms": 5,
-            "log_level": 3,
+            "log_level": 2,
         }
     )
     acked = 0

@@ -15,7 +15,14 @@ import sys
 import time
 import zlib
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 
 COUNTER_BITS = 40  # As in src/history/event.rs.
 INVOKE_CHUNK = 50
@@ -60,11 +67,13 @@ def produce():
             "message.timeout.ms": MESSAGE_TIMEOUT_S * 1000,
             "queue.buffering.max.messages": 5000,
             "linger.ms": 2,
+            # Else it forgets the cluster when its only broker is away, and stays away longer than that.
+            "metadata.recovery.strategy": "none",
             "reconnect.backoff.ms": 10,
             "reconnect.backoff.max.ms": 100,
             "retry.backoff.ms": 20,
             "retry.backoff.max.ms": 100,
-            "log_level": 3,
+            "log_level": 2,
             **settings,
         }
     )
@@ -109,9 +118,11 @@ def consumer():
             "enable.partition.eof": mode == "read",
             "check.crcs": True,
             "fetch.wait.max.ms": 100,
+            # Else it forgets the cluster when its only broker is away, and stays away longer than that.
+            "metadata.recovery.strategy": "none",
             "reconnect.backoff.ms": 10,
             "reconnect.backoff.max.ms": 100,
-            "log_level": 3,
+            "log_level": 2,
         }
     )
     made.assign([TopicPartition(topic, at, OFFSET_BEGINNING) for at in range(partitions)])
@@ -144,9 +155,20 @@ def polls(reader, timeout):
 
 def watermarks(reader):
     for partition in range(partitions):
-        where = TopicPartition(topic, partition)
-        low, high = reader.get_watermark_offsets(where, timeout=READ_TIMEOUT_S, cached=False)
+        low, high = watermarks_of(reader, TopicPartition(topic, partition))
         event("ok", "list_offsets", partition, log_start=low, high_watermark=high)
+
+
+def watermarks_of(reader, where):
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while True:
+        try:
+            return reader.get_watermark_offsets(where, timeout=READ_TIMEOUT_S, cached=False)
+        except KafkaException as error:
+            # The client may not have found its way back to the broker yet.
+            if time.monotonic() > deadline:
+                raise error
+            time.sleep(0.05)
 
 
 def tail():

@@ -7,6 +7,8 @@
 //!  tools, clients   Java tools, kcat, librdkafka
 //!  history          what clients saw, judged event by event
 //!  disk             file systems that fill up or lose power
+//!  strace           system calls that fail or kill
+//!  s3               a real S3 server
 //! ```
 //!
 //! Nothing here knows how the broker works inside: whatever is asserted, a user could have seen.
@@ -19,7 +21,9 @@
 pub mod clients;
 pub mod disk;
 pub mod history;
+pub mod s3;
 pub mod seed;
+pub mod strace;
 pub mod target;
 pub mod tools;
 

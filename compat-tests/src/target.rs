@@ -60,6 +60,13 @@ impl Options {
         Self { data: data.to_path_buf(), settings: Vec::new(), wrapper: Vec::new() }
     }
 
+    /// Run by `wrapper`.
+    #[must_use]
+    pub fn wrapped(mut self, wrapper: Vec<String>) -> Self {
+        self.wrapper = wrapper;
+        self
+    }
+
     /// With one more `key=value`.
     #[must_use]
     pub fn setting(mut self, setting: &str) -> Self {
@@ -161,6 +168,21 @@ impl Broker {
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         self.wait(STOP_TIMEOUT)
+    }
+
+    /// Stops all its threads with SIGSTOP for `time`, as a long pause of the machine would.
+    pub fn pause(&self, time: Duration) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        std::thread::sleep(time);
+        self.signal(Signal::CONT)
+    }
+
+    /// Resident memory, bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)).context("no VmRSS")?;
+        Ok(kib.parse::<u64>()? * 1024)
     }
 
     /// Waits until it ends by itself.

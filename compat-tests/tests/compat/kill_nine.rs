@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use streamhouse_compat_tests::not_possible_here;
 use streamhouse_compat_tests::seed::Random;
-use streamhouse_compat_tests::target::{Broker, Target};
+use streamhouse_compat_tests::strace::{inject, strace_works};
+use streamhouse_compat_tests::target::{Broker, Options, Target};
 
 use crate::workload::Workload;
 
@@ -44,4 +46,70 @@ fn acknowledged_records_survive_kill_nine() {
         report.unknown, 0,
         "an idempotent producer that waits learns every outcome: {report}"
     );
+}
+
+/// System calls at which the process is killed, whatever changes the disk, and how far in: early ones hit the start and
+/// the recovery, late ones the load.
+const DEADLY: [(&str, u64); 4] = [
+    ("pwrite64,pwritev,pwritev2,write", 300),
+    ("fdatasync,fsync", 150),
+    ("rename,renameat,renameat2", 3),
+    ("ftruncate,unlink,unlinkat", 3),
+];
+/// Kills at each of them.
+const KILLS_EACH: u64 = 3;
+/// Longest wait for the kill; a call that is not made so often in this time is passed over.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[test]
+fn acknowledged_records_survive_a_kill_at_the_nth_system_call() {
+    kill_at_system_calls(KILLS_EACH);
+}
+
+mod slow {
+    #[test]
+    fn acknowledged_records_survive_hundreds_of_kills_at_the_nth_system_call() {
+        super::kill_at_system_calls(100);
+    }
+}
+
+fn kill_at_system_calls(kills_each: u64) {
+    if Target::current().unwrap() == Target::Kafka {
+        return not_possible_here(
+            "kill at the nth system call",
+            "a JVM under strace takes too long",
+        );
+    }
+    if let Err(why) = strace_works() {
+        return not_possible_here("kill at the nth system call", &why);
+    }
+    let mut random = Random::announced("kill_at_system_calls");
+    let dir = tempfile::tempdir().unwrap();
+    let plain = Options::new(&dir.path().join("data"));
+    let mut broker = Broker::start_with(plain.clone()).unwrap();
+    let workload = Workload::start(&broker, dir.path(), 2);
+    broker.kill().unwrap();
+    let (mut killed, mut passed) = (0, 0);
+    for kill in 0..kills_each {
+        for (calls, calls_max) in DEADLY {
+            // Every third kill comes at once.
+            let nth = if kill % 3 == 0 { 1 } else { 1 + random.within(0..calls_max) };
+            let options = plain.clone().wrapped(inject(calls, "signal=KILL", nth));
+            // It may well be killed before it serves.
+            let served = broker.restart_with(options).is_ok();
+            if served && broker.wait(KILL_TIMEOUT).is_err() {
+                passed += 1;
+                broker.kill().unwrap();
+            } else {
+                killed += 1;
+            }
+        }
+    }
+    broker.restart_with(plain).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let report = workload.finish(&broker);
+    println!("{killed} kills at a system call, {passed} at the time limit");
+    assert!(report.is_legal(), "{report}");
+    assert!(report.acknowledged > 0, "nothing happened: {report}");
+    assert!(killed >= kills_each, "{killed} kills, {passed} passed over");
 }

@@ -31,9 +31,20 @@ pub(crate) struct Workload {
 impl Workload {
     /// Makes the topic and starts `producers` producers and one follower; their histories go to `dir`.
     pub(crate) fn start(broker: &Broker, dir: &Path, producers: usize) -> Self {
+        Self::start_with(broker, dir, producers, &[])
+    }
+
+    /// As [`Self::start`], the topic with `configs`.
+    pub(crate) fn start_with(
+        broker: &Broker,
+        dir: &Path,
+        producers: usize,
+        configs: &[&str],
+    ) -> Self {
         let mut workload = Self { dir: dir.to_path_buf(), clients: Vec::new() };
         let bootstrap = broker.bootstrap();
-        python("topic.py", &[&bootstrap, TOPIC, PARTITIONS]).unwrap();
+        let topic = [&bootstrap, TOPIC, PARTITIONS];
+        python("topic.py", &[&topic[..], configs].concat()).unwrap();
         for (at, settings) in PRODUCERS.iter().take(producers).enumerate() {
             workload.spawn("produce", &bootstrap, at + 1, settings);
         }

@@ -11,7 +11,7 @@ default:
 
 # Build and start a broker with embedded defaults; arguments go to `streamhouse start`.
 run *ARGS:
-    cargo run --release -p streamhouse -- start {{ ARGS }}
+    scripts/run {{ ARGS }}
 
 # Everything that must hold before a change lands (what CI runs).
 test *ARGS:
@@ -32,6 +32,14 @@ fmt:
 deny:
     scripts/install deny
     PATH="${STREAMHOUSE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/streamhouse}/tools/bin:$PATH" cargo deny check bans licenses sources
+
+# Simulate a whole broker: one seed, its event log on stderr.
+sim SEED:
+    cargo run --profile sim -p streamhouse-sim -- --seed {{ SEED }} --trace
+
+# Simulate many seeds.
+swarm SEEDS="1000" FIRST="1":
+    cargo run --profile sim -p streamhouse-sim -- --seed {{ FIRST }} --swarm {{ SEEDS }}
 
 # The compatibility tests alone: Java tools, kcat, librdkafka, crashes. A nextest filter can follow: just compat 'test(kcat)'.
 compat FILTER="all()":

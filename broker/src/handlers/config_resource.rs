@@ -107,9 +107,8 @@ where
     for _ in 0..CHANGE_ATTEMPTS {
         let image = broker.catalog.image();
         let current = image.by_name(name).map(|entry| &entry.topic);
-        let settings = alter(&current.map(|t| t.configs.clone()).unwrap_or_default(), |key| {
-            names::topic_key(key)
-        })?;
+        let present = current.map(|topic| topic.configs.clone()).unwrap_or_default();
+        let settings = alter(&present, names::topic_key)?;
         let current = current.ok_or_else(|| unknown_topic(name))?;
         topic::validate(&settings).map_err(AlterError::invalid_config)?;
         if validate_only || settings == current.configs {
@@ -166,7 +165,7 @@ where
         }
     })?;
     let (store, fence) = (broker.metadata.as_ref(), &broker.fence);
-    let alter = |settings: &Settings| alter(settings, |key| names::broker_key(key));
+    let alter = |settings: &Settings| alter(settings, names::broker_key);
     let changed = broker.configs.change(store, fence, scope, validate_only, alter).await;
     let is_changed = changed.map_err(|failure| match failure {
         ChangeError::Refused(refusal) => refusal,

@@ -126,7 +126,7 @@ fn describe_broker(broker: &Broker, name: &str) -> Result<Described, Refusal> {
         }
         Ok(Scope::ThisBroker) => {
             let keys = names::broker_keys();
-            Ok(keys.map(|key| (key, layers.describe_broker(key))).collect())
+            Ok(keys.map(|key| (key, own(broker, layers.describe_broker(key)))).collect())
         }
         Err(Some(_)) => Err((
             ErrorCode::InvalidRequest,
@@ -140,6 +140,14 @@ fn describe_broker(broker: &Broker, name: &str) -> Result<Described, Refusal> {
             format!("Broker id must be an integer, but it is: {name}"),
         )),
     }
+}
+
+/// The id in force is the one that is kept with the data, whatever the configuration leaves out.
+fn own(broker: &Broker, mut config: DescribedConfig) -> DescribedConfig {
+    if matches!(config.name, "node.id" | "broker.id") {
+        config.value = Some(broker.node_id.to_string());
+    }
+    config
 }
 
 /// The keys that were asked for: all where there is no list or an empty one.

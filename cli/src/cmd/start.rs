@@ -16,7 +16,7 @@ use broker::{
     config::{
         broker::{BrokerConfig, LogFormat},
         effective::Layers,
-        sources::{Sources, StaticConfig},
+        sources::{ConfigErrors, Sources, StaticConfig},
     },
     context::Broker,
     http::{self, HttpListener, Status},
@@ -81,13 +81,14 @@ enum Format {
 impl Start {
     /// Runs a broker until it is told to stop.
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let static_config = StaticConfig::resolve(&self.sources()?).map_err(invalid)?;
+        let static_config =
+            StaticConfig::resolve(&self.sources()?).map_err(|errors| invalid(&errors))?;
         let static_config = Arc::new(static_config);
         let layers = Layers { static_config: Arc::clone(&static_config), ..Layers::default() };
-        let config = BrokerConfig::new(&layers).map_err(invalid)?;
+        let config = BrokerConfig::new(&layers).map_err(|errors| invalid(&errors))?;
         logging::init(config.log_format, &config.log_level)?;
         for note in static_config.notes() {
-            warn!("{note}");
+            info!("{note}");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -143,7 +144,7 @@ impl Start {
     }
 }
 
-fn invalid(errors: broker::config::sources::ConfigErrors) -> anyhow::Error {
+fn invalid(errors: &ConfigErrors) -> anyhow::Error {
     anyhow!("invalid configuration\n{errors}")
 }
 

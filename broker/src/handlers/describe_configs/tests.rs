@@ -68,6 +68,7 @@ async fn the_broker_shows_its_own_settings_and_hides_secrets() {
     let find = |name: &str| result.configs.iter().find(|config| config.name == name).unwrap();
     let partitions = find("num.partitions");
     assert_eq!((partitions.value.as_deref(), partitions.config_source), (Some("7"), 4));
+    assert_eq!(find("broker.id").value.as_deref(), Some("1"));
     assert!(partitions.read_only && !find("message.max.bytes").read_only);
     let hidden = find(secret);
     assert!(hidden.is_sensitive && hidden.value.is_none());

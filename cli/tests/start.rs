@@ -8,6 +8,15 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use broker::testing::batch;
+use protocol::{
+    Request,
+    frame::encode_request,
+    messages::{
+        create_topics::{CreatableTopic, CreateTopicsRequest},
+        produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
+    },
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -131,6 +140,60 @@ fn a_second_process_is_refused_and_told_the_holders_pid() {
     assert!(errors.contains(&format!("pid {}", broker.child.id())), "{errors}");
     broker.signal(Signal::INT);
     assert_eq!(broker.wait().0, Some(0));
+}
+
+/// Sends a request on a new connection and waits for any answer.
+fn call<R: Request>(broker: &Broker, request: &R, version: i16) {
+    let mut stream = TcpStream::connect(broker.ready["kafka"].as_str().unwrap()).unwrap();
+    let frame = encode_request(request, version, 1, Some("test")).unwrap();
+    stream.write_all(&frame.to_bytes()).unwrap();
+    stream.read_exact(&mut [0; 8]).unwrap();
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    // An object store that never answers: a shutdown has something to wait for.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = format!(
+        "streamhouse.object.store.options=aws_endpoint=http://{},aws_allow_http=true,\
+         aws_access_key_id=a,aws_secret_access_key=b,aws_region=c",
+        silent.local_addr().unwrap()
+    );
+    let (_parent, data) = scratch();
+    let url = "streamhouse.object.store.url=s3://bucket/prefix";
+    let broker = Broker::start(&data, &["-o", url, "-o", &options]);
+    let topic = CreatableTopic {
+        name: "a".to_owned(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let create = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    call(&broker, &create, 7);
+    let partition = PartitionProduceData {
+        index: 0,
+        records: Some(batch(1_767_225_600_000, None, &[b"x"]).unwrap()),
+    };
+    let topic = TopicProduceData {
+        name: "a".to_owned(),
+        partition_data: vec![partition],
+        ..Default::default()
+    };
+    let produce = ProduceRequest {
+        acks: -1,
+        timeout_ms: 10_000,
+        topic_data: vec![topic],
+        ..Default::default()
+    };
+    call(&broker, &produce, 9);
+    broker.signal(Signal::TERM);
+    // The ready file goes first: the process is past the first signal then.
+    while ready_file(&data).exists() {
+        std::thread::yield_now();
+    }
+    broker.signal(Signal::TERM);
+    let (code, errors) = broker.wait();
+    assert_eq!(code, Some(130), "{errors}");
 }
 
 #[test]

@@ -22,6 +22,11 @@ use crate::{
     options::BrokerOptions, producer_ids::ProducerIds, purgatory::Purgatory, shutdown::Shutdown,
 };
 
+/// The part of the request pool that is kept for small frames: one in so many bytes.
+const SMALL_FRAMES_SHARE: usize = 8;
+/// A request that needs at most this much memory is charged to the small frames' pool.
+const SMALL_REQUEST_BYTES_MAX: usize = 64 * 1024;
+
 /// One broker. Handlers share it; nothing in it is replaced after the start but the options and
 /// the catalog's image.
 #[derive(Debug)]
@@ -46,8 +51,11 @@ pub struct Broker {
     pub fetch_sessions: FetchSessions,
     /// Bound on fetches that wait for records.
     pub purgatory: Purgatory,
-    /// Charged with frames before they are read.
+    /// Charged with large frames before they are read.
     pub request_memory: MemoryBudget,
+    /// Charged with small frames before they are read: a fetch or a metadata request never waits
+    /// behind producers that fill the other pool.
+    pub small_request_memory: MemoryBudget,
     /// Charged with fetched records until they are written to the socket.
     pub fetch_memory: MemoryBudget,
     /// Asks connections to drain and end.
@@ -110,7 +118,12 @@ impl Broker {
                 parts.rng.clone(),
             ),
             purgatory: Purgatory::new(options.delayed_fetches_max),
-            request_memory: MemoryBudget::new(options.request_pool_bytes),
+            request_memory: MemoryBudget::new(
+                options.request_pool_bytes - options.request_pool_bytes / SMALL_FRAMES_SHARE,
+            ),
+            small_request_memory: MemoryBudget::new(
+                options.request_pool_bytes / SMALL_FRAMES_SHARE,
+            ),
             fetch_memory: MemoryBudget::new(options.fetch_pool_bytes),
             shutdown: Shutdown::new(),
             metrics: Metrics::new(),
@@ -119,6 +132,15 @@ impl Broker {
             spawner: parts.spawner,
             options: RwLock::new(options),
         })
+    }
+
+    /// The pool that a request of `bytes` is charged to.
+    pub(crate) fn request_pool(&self, bytes: usize) -> &MemoryBudget {
+        if bytes <= SMALL_REQUEST_BYTES_MAX {
+            &self.small_request_memory
+        } else {
+            &self.request_memory
+        }
     }
 
     /// The settings of this moment. One request uses one value throughout.

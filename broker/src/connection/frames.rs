@@ -127,7 +127,8 @@ impl FrameReader {
         if !route.accepts(version) {
             return Err(Close::UnsupportedVersion { api: route.api, version });
         }
-        let (budget, bytes) = (broker.request_memory.clone(), (route.memory_estimate)(length));
+        let bytes = (route.memory_estimate)(length);
+        let budget = broker.request_pool(bytes).clone();
         let waiting: BoxFuture<'static, Reservation> = match budget.try_acquire(bytes) {
             Some(reservation) => Box::pin(std::future::ready(reservation)),
             None => Box::pin(async move { budget.acquire(bytes).await }),

@@ -150,14 +150,18 @@ async fn a_request_that_does_not_end_gives_its_memory_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_wait_for_the_request_pool() {
+async fn large_frames_wait_for_their_pool_and_small_ones_pass() {
     let (_world, broker) = start(&[]).await;
+    let mut producer = broker.connect();
+    producer.create_topics(&["t"]).await.unwrap();
     let all = broker.broker.request_memory.acquire(usize::MAX).await;
-    let mut client = broker.connect();
-    client.send(&api_versions(), 0).await.unwrap();
-    assert!(timeout(Duration::from_secs(5), client.receive_raw()).await.is_err());
+    producer.send(&produce(&[&[7; 100_000]], -1), 9).await.unwrap();
+    assert!(timeout(Duration::from_secs(5), producer.receive_raw()).await.is_err());
+    let mut other = broker.connect();
+    assert_eq!(other.call(&api_versions(), 0).await.unwrap().error_code, 0);
     drop(all);
-    assert_eq!(client.receive::<ApiVersionsRequest>(0).await.unwrap().error_code, 0);
+    let answer = producer.receive::<ProduceRequest>(9).await.unwrap();
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,6 +175,14 @@ fn colliding(image: &CatalogImage, name: &str) -> Option<Arc<TopicEntry>> {
     image.topics().find(|topic| topic_name::collides(&topic.topic.name, name)).cloned()
 }
 
+/// Whether the broker may have `count` more partitions.
+fn has_room(broker: &Broker, count: usize) -> bool {
+    let max = usize::try_from(broker.configs.broker().topics.max_partitions).unwrap_or(usize::MAX);
+    let image = broker.catalog.image();
+    let present: usize = image.topics().map(|topic| topic.partitions.len()).sum();
+    present.saturating_add(count) <= max
+}
+
 /// Creates a topic with the broker's defaults. Internal topics are their coordinators' to create.
 async fn create(broker: &Arc<Broker>, name: &str) -> Result<Arc<TopicEntry>, ErrorCode> {
     if topic_name::is_internal(name) {
@@ -186,6 +194,10 @@ async fn create(broker: &Arc<Broker>, name: &str) -> Result<Arc<TopicEntry>, Err
     }
     let options = broker.options();
     let count = usize::try_from(options.num_partitions).unwrap_or(1);
+    if !has_room(broker, count) {
+        warn!(topic = name, "not created: streamhouse.max.partitions is reached");
+        return Err(ErrorCode::PolicyViolation);
+    }
     let topic = NewTopic {
         id: TopicId(broker.rng.uuid()),
         name: name.to_owned(),

@@ -109,6 +109,15 @@ async fn names_that_kafka_refuses_are_invalid() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_topic_is_created_beyond_the_broker_s_limit() {
+    let settings = [("streamhouse.max.partitions", "3"), ("num.partitions", "2")];
+    let (_broker, mut client) = start(&settings).await;
+    let response = client.call(&named(&["a", "b"], true), 9).await.unwrap();
+    assert_eq!(response.topics[0].error_code, 0);
+    assert_eq!(response.topics[1].error_code, ErrorCode::PolicyViolation.code());
+}
+
+#[tokio::test(start_paused = true)]
 async fn topics_are_found_by_id_from_version_12() {
     let (_broker, mut client) = start(&[]).await;
     let id = client.create_topics(&["t"]).await.unwrap().topics[0].topic_id;

@@ -201,14 +201,13 @@ impl PartitionRead {
         Ok(answer(self.key.partition, result, limits.isolation))
     }
 
-    /// Holds on to as much memory as was read, not as might have been.
+    /// Holds on to as much memory as was read, not as might have been: less as a rule, more where
+    /// the first batch alone is larger than was asked for.
     fn keep(&mut self, broker: &Broker, reserved: Reservation, reserved_bytes: usize, read: usize) {
-        self.reservation = if read == 0 {
-            None
-        } else if read >= reserved_bytes {
-            Some(reserved)
-        } else {
-            Some(broker.fetch_memory.try_acquire(read).unwrap_or(reserved))
+        self.reservation = match read {
+            0 => None,
+            read if read == reserved_bytes => Some(reserved),
+            read => Some(broker.fetch_memory.try_acquire(read).unwrap_or(reserved)),
         };
     }
 

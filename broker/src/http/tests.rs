@@ -1,4 +1,7 @@
+//! The endpoints over real sockets, through the phases of a process.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::net::Ipv4Addr;
 
 use common::clock::SystemClock;

@@ -1,4 +1,7 @@
+//! What the typed configuration accepts, refuses and derives.
+
 #![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use super::*;

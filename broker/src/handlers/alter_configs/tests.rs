@@ -1,3 +1,5 @@
+//! AlterConfigs: replacing settings, and every refusal.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::alter_configs::AlterableConfig;

@@ -1,3 +1,5 @@
+//! AlterPartitionReassignments: only this broker can be the replica.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! CreatePartitions: counts, assignments, limits, and every refusal.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::create_partitions::CreatePartitionsAssignment;

@@ -1,3 +1,5 @@
+//! CreateTopics: defaults, limits and refusals as a real 4.3.1 broker gives them.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::create_topics::CreatableReplicaAssignment;

@@ -1,3 +1,5 @@
+//! DeleteRecords: where the log start may move, and where not.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};

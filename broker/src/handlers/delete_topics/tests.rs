@@ -1,3 +1,5 @@
+//! DeleteTopics: by name and by id, and every refusal.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;

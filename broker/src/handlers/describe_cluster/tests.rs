@@ -1,3 +1,5 @@
+//! DescribeCluster: every version, operations, endpoint types.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! DescribeConfigs: values, sources, synonyms, secrets, and every refusal.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;

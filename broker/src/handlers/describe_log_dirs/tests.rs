@@ -1,3 +1,5 @@
+//! DescribeLogDirs: sizes of partitions and of the volume.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::describe_log_dirs::DescribableLogDirTopic;

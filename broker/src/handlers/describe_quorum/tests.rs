@@ -1,3 +1,5 @@
+//! DescribeQuorum: the only voter, in every version.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::describe_quorum::{PartitionData, TopicData};

@@ -1,3 +1,5 @@
+//! DescribeTopicPartitions: pages, cursors and limits.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::describe_topic_partitions::TopicRequest;

@@ -1,3 +1,5 @@
+//! ElectLeaders: never needed, and every refusal.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;

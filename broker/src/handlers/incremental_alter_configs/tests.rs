@@ -1,3 +1,5 @@
+//! IncrementalAlterConfigs: every operation, what it reaches, and every refusal.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::incremental_alter_configs::AlterableConfig;

@@ -1,3 +1,5 @@
+//! ListConfigResources: which resources there are, by version and type.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! ListPartitionReassignments: there is never one.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;

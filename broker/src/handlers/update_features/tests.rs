@@ -1,3 +1,5 @@
+//! UpdateFeatures: only the levels in force are accepted.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;

@@ -212,6 +212,14 @@ impl Log {
         }
     }
 
+    /// Fails the acknowledgements that still wait: nothing will make them durable any more here.
+    pub(crate) fn fail_pending(&self) {
+        for partition in self.partitions() {
+            // A dropped sender tells its ticket that the log is closed.
+            partition.lock().pending.clear();
+        }
+    }
+
     pub(crate) fn insert(&self, partition: Arc<Partition>) {
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         partitions.insert(partition.key(), partition);

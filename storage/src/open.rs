@@ -237,6 +237,7 @@ impl Log {
             uploader.stop();
             info!("the object store did not take everything in time; the next start goes on");
         }
+        self.fail_pending();
         if let Err(error) = self.snapshot_producers().await {
             warn!(%error, "no producer snapshot: the next start reads footers instead");
         }
@@ -250,6 +251,7 @@ async fn watch_uploader(log: Arc<Log>, uploader: UploaderHandle) {
     if !log.background.is_cancelled() {
         let reason = format!("the uploader ended while the log was open: {ended:?}");
         log.deps.spawner.fatal().stop(&reason);
+        log.fail_pending();
     }
 }
 

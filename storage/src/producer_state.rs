@@ -92,6 +92,10 @@ pub(crate) struct ProducerState {
     owed: BTreeMap<ProducerId, Owed>,
 }
 
+/// Producers remembered per partition whose first batch was refused: their headers are not
+/// validated yet, so a client must not be able to make the list long.
+const OWED_PRODUCERS_MAX: usize = 4096;
+
 /// The batch that a producer without state must begin with.
 #[derive(Debug, Clone, Copy)]
 struct Owed {
@@ -161,6 +165,9 @@ impl ProducerState {
         }
         let ProducerAppend { producer_id, producer_epoch, base_sequence, .. } = *append;
         let owed = Owed { producer_epoch, base_sequence, timestamp };
+        if self.owed.len() >= OWED_PRODUCERS_MAX && !self.owed.contains_key(&producer_id) {
+            return;
+        }
         let known = self.owed.entry(producer_id).or_insert(owed);
         if known.producer_epoch < producer_epoch {
             *known = owed;

@@ -162,10 +162,14 @@ impl State {
     fn expired_end(&self, now_ms: i64) -> i64 {
         let Some(retention_ms) = self.config.retention_ms else { return self.log_start };
         let cutoff = now_ms.saturating_sub(retention_ms);
-        let units = self.retention_units();
-        let expired =
-            units.take_while(|unit| unit.max_timestamp < cutoff && unit.max_timestamp >= 0);
-        expired.last().map_or(self.log_start, |unit| unit.end_offset)
+        let mut end_offset = self.log_start;
+        for unit in self.retention_units().take_while(|unit| unit.max_timestamp < cutoff) {
+            // What has no timestamp at all goes with the next unit that has one.
+            if unit.max_timestamp >= 0 {
+                end_offset = unit.end_offset;
+            }
+        }
+        end_offset
     }
 
     fn oversized_end(&self) -> i64 {

@@ -144,7 +144,10 @@ fn refuse_all(
     request: &ProduceRequest,
     error: ErrorCode,
 ) -> Vec<TopicAppends> {
-    note_turned_away(broker, context, request);
+    // A retry gets over a full log, but not over a request that makes no sense.
+    if error != ErrorCode::InvalidRequiredAcks {
+        note_turned_away(broker, context, request);
+    }
     let response = Produce::error_response(request, error);
     let topics = response.responses.into_iter().map(|response| TopicAppends {
         tickets: response.partition_responses.iter().map(|_| None).collect(),

@@ -40,3 +40,17 @@ async fn the_object_class_is_acknowledged_by_the_object_store() {
     let offsets = partition.offsets();
     assert_eq!((offsets.high_watermark, offsets.committed_end), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_fails_what_the_object_store_has_not_taken() {
+    let mut machine = Machine::new(43);
+    machine.topic_config.durability = Durability::Object;
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    let appended = append(&partition, Acks::All, &batch(None, START_MS, &["a"])).unwrap();
+    let mut ticket = Box::pin(appended.ticket.wait());
+    assert!(futures::poll!(ticket.as_mut()).is_pending());
+    broker.log.shutdown().await;
+    // Taken in time or not, the wait is over.
+    let _ = ticket.await;
+}

@@ -71,3 +71,18 @@ async fn a_duplicate_is_recognised_after_its_records_were_deleted() {
     let again = append(&broker.partition(0), Acks::All, &bytes).unwrap();
     assert!(again.duplicate && again.base_offset == 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_timestamp_goes_with_what_follows_it() {
+    let mut machine = Machine::new(34);
+    machine.topic_config.retention_ms = Some(3_600_000);
+    machine.config.retention_interval = std::time::Duration::from_secs(10);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    produce(&partition, &batch(None, -1, &["undated"])).await.unwrap();
+    pause(4_000_000).await;
+    assert_eq!(partition.offsets().log_start, 0);
+    produce(&partition, &batch(None, START_MS, &["old"])).await.unwrap();
+    pause(60_000).await;
+    assert_eq!(partition.offsets().log_start, 2);
+}

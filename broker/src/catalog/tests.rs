@@ -1,3 +1,5 @@
+//! The catalog over memory metadata and a real log: creation, deletion, growth, configuration.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

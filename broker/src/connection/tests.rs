@@ -1,3 +1,5 @@
+//! Connections as clients and attackers see them: order, bounds, time-outs, hostile bytes.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::{

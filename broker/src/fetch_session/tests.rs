@@ -1,3 +1,5 @@
+//! Fetch sessions against the rules of KIP-227 and of Kafka's `FetchSessionCacheShard`.
+
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Fetch through a whole broker: versions, errors, bounds, long polls, sessions.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! ListOffsets, and with it OffsetForLeaderEpoch and InitProducerId, through a whole broker.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::{

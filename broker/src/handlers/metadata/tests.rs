@@ -1,3 +1,5 @@
+//! Metadata through a whole broker: versions, names, ids, creation on demand.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::messages::metadata::MetadataRequestTopic;

@@ -1,3 +1,5 @@
+//! Produce through a whole broker: versions, acknowledgements, refusals, idempotence, faults.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use protocol::{

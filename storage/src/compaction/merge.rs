@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{ObjectId, PartitionKey};
-use metadata::Extent;
+use metadata::{Extent, ObjectLevel};
 
 use super::Plan;
 use crate::{
@@ -32,7 +32,7 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    /// Starts with the producers as the object before the inputs knows them.
+    /// Starts with the producers as the objects before the inputs know them.
     pub(super) async fn begin(
         reader: ObjectReader,
         key: PartitionKey,
@@ -40,17 +40,14 @@ impl Merge {
         output: ObjectId,
         expired_ms: i64,
     ) -> Result<Self> {
-        // The last L1 object knows all producers up to its end, be it an input itself.
-        let mut inputs = plan.inputs.iter().map(|(object, extent)| (object, extent.end_offset));
-        let l1 = inputs.rfind(|(object, _)| object.level == metadata::ObjectLevel::L1);
-        let before = plan.predecessor.as_ref().map(|object| (object, plan.base_offset()));
-        let producers = match l1.or(before) {
-            Some((object, end_offset)) => {
+        let mut producers = ProducerTracker::default();
+        for (object, extent) in &plan.producers {
+            // An L1 footer may know producers that are younger than the records before it.
+            if object.level == ObjectLevel::L1 || extent.max_timestamp >= expired_ms {
                 let known = reader.producer_updates(object, &key).await?;
-                ProducerTracker::from_snapshot(&known, end_offset, expired_ms)
+                producers.absorb(&known, extent.end_offset, expired_ms);
             }
-            None => ProducerTracker::default(),
-        };
+        }
         let base_offset = plan.base_offset();
         Ok(Self {
             reader,

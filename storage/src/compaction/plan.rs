@@ -54,8 +54,9 @@ pub struct Candidate<'a> {
 pub struct Plan {
     /// Contiguous, ascending.
     pub inputs: Vec<(Arc<ObjectRef>, Extent)>,
-    /// The L1 extent that ends where the inputs start: its producers are the starting state.
-    pub predecessor: Option<Arc<ObjectRef>>,
+    /// The extents from the last L1 one below the first L0 input up to that input: their footers,
+    /// one after the other, are the producers there. An L0 footer alone holds only changes.
+    pub producers: Vec<(Arc<ObjectRef>, Extent)>,
 }
 
 impl Plan {
@@ -160,8 +161,12 @@ impl CompactionPolicy {
             bytes += extent.bytes;
             start -= 1;
         }
-        let predecessor = before(extents, start).map(|(object, _)| Arc::clone(object));
-        Some(Plan { inputs: extents.get(start..row.end)?.to_vec(), predecessor })
+        let older = extents.get(..row.start)?;
+        let last_l1 = older.iter().rposition(|(object, _)| object.level == ObjectLevel::L1);
+        Some(Plan {
+            inputs: extents.get(start..row.end)?.to_vec(),
+            producers: older.get(last_l1.unwrap_or(0)..)?.to_vec(),
+        })
     }
 }
 

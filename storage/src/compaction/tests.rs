@@ -109,7 +109,7 @@ async fn an_l1_object_holds_the_whole_state_of_the_producers() {
     let (_store, world) = World::faulty(2).await;
     upload(&world, 1, 16).await;
     compactor(&world).run_once().await;
-    // The second merge takes the first output along, the third has it as its predecessor.
+    // The second merge takes the first output along, the third starts from its producers.
     upload(&world, 17, 16).await;
     assert_eq!(compactor(&world).run_once().await, 2);
     assert_eq!(world.partition(0).extents().len(), 1);
@@ -124,6 +124,50 @@ async fn an_l1_object_holds_the_whole_state_of_the_producers() {
     assert!(found.iter().all(|producer| producer.batches.len() == 5));
     assert_eq!(extent.end_offset, world.partition(0).next_offset());
     world.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn producers_of_large_l0_objects_below_are_in_the_state_too() {
+    let (_store, world) = World::faulty(2).await;
+    // Three large objects stay as they are; the first two hold all of producer 9.
+    let (uploader, sender) = world.uploader().await;
+    for (id, producers) in [(1, [9, 70]), (2, [71, 9]), (3, [70, 70])] {
+        let mut wal = TestWal::create(&world.wal_fs, id).await;
+        for producer in producers {
+            let run = (key(0), world.partition(0).append_idempotent(3, producer));
+            sender.send(wal.block(&[run, world.run(0, 1, 40_000)]).await).unwrap();
+        }
+        sender.send(wal.seal().await).unwrap();
+    }
+    drop(sender);
+    uploader.ended().await;
+    let large = world.partition(0).extents()[2].1.bytes;
+    for id in 4..20 {
+        upload_small(&world, id).await;
+    }
+    let mut compactor = compactor(&world);
+    compactor.options.policy.extent_bytes_good = large;
+    assert_eq!(compactor.run_once().await, 1);
+    let (object, _) = world.partition(0).extents()[3].clone();
+    assert_eq!(object.level, ObjectLevel::L1);
+    let found = world.reader().producer_updates(&object, &key(0)).await.unwrap();
+    let mut expected = crate::object::ProducerTracker::default();
+    for batch in world.partition(0).appended() {
+        expected.push(&protocol::records::BatchHeader::parse(&batch).unwrap());
+    }
+    assert_eq!(found, expected.into_updates());
+    assert_eq!(found.iter().map(|p| p.producer_id).collect::<Vec<_>>(), [9, 70, 71]);
+}
+
+/// Uploads a file with one small batch.
+async fn upload_small(world: &World, id: u64) {
+    let (uploader, sender) = world.uploader().await;
+    let mut wal = TestWal::create(&world.wal_fs, id).await;
+    let run = (key(0), world.partition(0).append_idempotent(1, 70));
+    sender.send(wal.block(&[run]).await).unwrap();
+    sender.send(wal.seal().await).unwrap();
+    drop(sender);
+    uploader.ended().await;
 }
 
 #[tokio::test(start_paused = true)]

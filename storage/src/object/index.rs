@@ -3,7 +3,7 @@
 //! Invariant: batches come in offset order without a gap; what an index entry says of timestamps
 //! holds through the end of what it covers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use common::{PartitionKey, limits::PRODUCER_BATCHES_RETAINED};
 use protocol::records::{BatchHeader, NO_TIMESTAMP, TimestampType};
@@ -111,13 +111,17 @@ pub struct ProducerTracker {
 }
 
 impl ProducerTracker {
-    /// Starts from the state at `end_offset`, without the producers whose last batch is older than
-    /// `expired_ms`. Batches below that offset change nothing.
-    #[must_use]
-    pub fn from_snapshot(snapshot: &[ProducerUpdate], end_offset: i64, expired_ms: i64) -> Self {
-        let live = snapshot.iter().filter(|producer| producer.last_timestamp >= expired_ms);
-        let producers = live.map(|producer| (producer.producer_id, producer.clone())).collect();
-        Self { producers, known_end_offset: end_offset }
+    /// Takes what a footer says: the extents before it were taken already, or it is of an L1
+    /// object and knows everything. Producers whose last batch is older than `expired_ms` are left
+    /// out. Batches below `end_offset`, the end of the footer's extent, change nothing any more.
+    pub fn absorb(&mut self, updates: &[ProducerUpdate], end_offset: i64, expired_ms: i64) {
+        self.known_end_offset = end_offset;
+        for update in updates.iter().filter(|update| update.last_timestamp >= expired_ms) {
+            match self.producers.entry(update.producer_id) {
+                Entry::Vacant(vacant) => _ = vacant.insert(update.clone()),
+                Entry::Occupied(mut known) => known.get_mut().continue_with(update),
+            }
+        }
     }
 
     /// Takes the next batch of the partition.
@@ -163,5 +167,25 @@ impl ProducerTracker {
     #[must_use]
     pub fn into_updates(self) -> Vec<ProducerUpdate> {
         self.producers.into_values().collect()
+    }
+}
+
+impl ProducerUpdate {
+    /// The state after `later` happened, too.
+    fn continue_with(&mut self, later: &Self) {
+        if self.producer_epoch != later.producer_epoch {
+            self.producer_epoch = later.producer_epoch;
+            self.batches.clear();
+        }
+        self.last_timestamp = self.last_timestamp.max(later.last_timestamp);
+        // A marker ends the transaction that was open before it.
+        self.txn_first_offset = match later.marker_offset {
+            Some(_) => later.txn_first_offset,
+            None => self.txn_first_offset.or(later.txn_first_offset),
+        };
+        self.marker_offset = later.marker_offset.or(self.marker_offset);
+        self.batches.extend_from_slice(&later.batches);
+        let surplus = self.batches.len().saturating_sub(PRODUCER_BATCHES_RETAINED);
+        self.batches.drain(..surplus);
     }
 }

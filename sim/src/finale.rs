@@ -18,8 +18,8 @@ use crate::{
 
 /// Simulated time within which everything works again.
 pub const LIVENESS: Duration = Duration::from_secs(60);
-/// Time that orphans have to go: grace, interval and some requests.
-const ORPHANS: Duration = Duration::from_secs(60);
+/// Time that dead objects and orphans have to go: their graces, the intervals and some requests.
+const COLLECTION: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(100);
 const ROWS_MAX: usize = 100_000;
 /// Where metadata names the newest snapshot of the producers.
@@ -47,8 +47,8 @@ pub async fn finish_producing(
     Err(Violation::liveness(format!("not acknowledged after the faults: {}", open.join("; "))))
 }
 
-/// Reads every partition from its start to its end and compares it with what was promised; then
-/// looks at the objects and the WAL.
+/// Reads every partition from its start to its end and compares it with what was promised, once at
+/// once and once after GC had its turn; then looks at the objects and the WAL.
 ///
 /// # Errors
 /// The first broken rule.
@@ -59,6 +59,20 @@ pub async fn check(
     incarnation: &Incarnation,
     wal_bytes_max: u64,
 ) -> Result<(), Violation> {
+    read_everything(history, incarnation).await?;
+    check_offsets(incarnation)?;
+    tokio::time::sleep(COLLECTION).await;
+    check_objects(ground, bucket).await?;
+    read_everything(history, incarnation).await?;
+    let wal_bytes = incarnation.broker.log.stats().wal_bytes;
+    if wal_bytes > wal_bytes_max {
+        let message = format!("the WAL keeps {wal_bytes} bytes, limit {wal_bytes_max}");
+        return Err(Violation::liveness(message));
+    }
+    Ok(())
+}
+
+async fn read_everything(history: &History, incarnation: &Incarnation) -> Result<(), Violation> {
     let keys: Vec<PartitionKey> = history.model().partitions().map(|(key, _)| key).collect();
     let reading = async {
         for key in &keys {
@@ -70,16 +84,7 @@ pub async fn check(
     };
     tokio::time::timeout(LIVENESS, reading)
         .await
-        .unwrap_or_else(|_| Err(Violation::liveness("reading everything takes too long".into())))?;
-    check_offsets(incarnation)?;
-    tokio::time::sleep(ORPHANS).await;
-    check_objects(ground, bucket).await?;
-    let wal_bytes = incarnation.broker.log.stats().wal_bytes;
-    if wal_bytes > wal_bytes_max {
-        let message = format!("the WAL keeps {wal_bytes} bytes, limit {wal_bytes_max}");
-        return Err(Violation::liveness(message));
-    }
-    Ok(())
+        .unwrap_or_else(|_| Err(Violation::liveness("reading everything takes too long".into())))
 }
 
 async fn read_whole(
@@ -151,7 +156,10 @@ async fn check_objects(ground: &Ground, bucket: &InMemory) -> Result<(), Violati
     for state in [ObjectState::Registered, ObjectState::Dead] {
         let rows = ground.metadata.list_objects(state, ROWS_MAX).await;
         let rows = rows.map_err(|error| unreadable(&error))?;
-        referenced.extend(rows.into_iter().map(|row| row.key));
+        if let Some(row) = rows.first() {
+            let message = format!("{} is {state:?} and still here", row.key);
+            return Err(Violation::new(InvariantId::Obj2, message));
+        }
     }
     let snapshot = ground.metadata.pointer(SNAPSHOT_POINTER).await;
     let snapshot = snapshot.map_err(|error| unreadable(&error))?;

@@ -143,6 +143,7 @@ fn settings(options: &Options) -> Vec<(String, String, String)> {
         ("streamhouse.memory.tail.bytes", options.tail_bytes.to_string()),
         ("streamhouse.memory.cache.bytes", (1_u64 << 20).to_string()),
         ("streamhouse.wal.seal.age.ms", "10000".to_owned()),
+        ("streamhouse.object.compaction.interval.ms", "2000".to_owned()),
         ("streamhouse.object.compaction.bytes", (1_u64 << 20).to_string()),
         ("streamhouse.object.gc.grace.ms", "5000".to_owned()),
         ("streamhouse.object.gc.interval.ms", "2000".to_owned()),

@@ -131,8 +131,8 @@ impl ProducerOptions {
             idempotent,
             acks: if idempotent { -1 } else { acks },
             in_flight: 1 + rng.below(5) as usize,
-            batches: 20 + rng.below(60) as u32,
-            pause_ms_max: if rng.below(2) == 0 { 10 } else { 200 },
+            batches: 20 + rng.below(100) as u32,
+            pause_ms_max: [10, 200, 800][rng.below(3) as usize],
         }
     }
 }

@@ -59,7 +59,8 @@ impl LifePlan {
             (faults.disk_full && coin()).then(|| (between(300, 4000), between(1000, 12_000)));
         let outage = (faults.object_outage && coin())
             .then(|| (between(300, 4000), between(20_000, 180_000)));
-        let calm = between(2000, 9000);
+        // The long ones let retention, compaction and GC take their turn between faults.
+        let calm = if rng.below(4) == 0 { between(20_000, 60_000) } else { between(2000, 9000) };
         let last = outage.map_or(calm, |(from, length)| from + length + calm);
         Self {
             disk,

@@ -125,6 +125,10 @@ pub fn predicted_effect(
     let mut model = history.model();
     match outcome {
         Outcome::Applied(base_offset) if acks == -1 => {
+            let retried = model.batch(part.id).is_some_and(|batch| batch.attempts > 1);
+            if retried {
+                history.trace.mark("sim: retry acknowledged");
+            }
             model.acked(part.id, base_offset)?;
             let floors = Default::default();
             let log_start = (answer.log_start_offset >= 0).then_some(answer.log_start_offset);

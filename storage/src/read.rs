@@ -203,7 +203,7 @@ impl Partition {
             .await
     }
 
-    fn cold_error(&self, offset: i64, error: &object::Error) -> ReadError {
+    pub(crate) fn cold_error(&self, offset: i64, error: &object::Error) -> ReadError {
         if matches!(error, object::Error::Damaged { .. }) {
             self.damaged(offset, &error.to_string())
         } else {

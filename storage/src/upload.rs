@@ -258,6 +258,7 @@ impl Shared {
     /// Waits; `false` where the uploader was stopped meanwhile.
     async fn pause(&self, pause: Duration) -> bool {
         tokio::select! {
+            biased;
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep(pause) => true,
         }

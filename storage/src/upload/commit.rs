@@ -69,6 +69,7 @@ impl Committer {
         prepared: oneshot::Receiver<(Prepared, OwnedSemaphorePermit)>,
     ) -> Result<(), Ended> {
         let prepared = tokio::select! {
+            biased;
             () = self.shared.stop.cancelled() => return Err(self.shared.stopped()),
             prepared = prepared => prepared,
         };

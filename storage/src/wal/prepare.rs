@@ -185,8 +185,9 @@ impl Preparer {
                 self.slot.lock().failure = Some(Arc::new(error));
                 self.slot.to_writer.notify_waiters();
                 tokio::select! {
-                    () = tokio::time::sleep(self.retry_interval) => {}
+                    biased;
                     () = self.slot.to_preparer.notified() => {}
+                    () = tokio::time::sleep(self.retry_interval) => {}
                 }
             }
         }

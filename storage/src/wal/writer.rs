@@ -326,8 +326,9 @@ impl Writer {
                 Err(Failed::Write(error)) => error!(%error, "log file not sealed, trying again"),
             }
             tokio::select! {
-                () = tokio::time::sleep(self.deps.options.retry_interval) => {}
+                biased;
                 () = self.deps.shared.queue.closing() => return Err(Stop::Closing),
+                () = tokio::time::sleep(self.deps.options.retry_interval) => {}
             }
         }
         self.deps.shared.queue.resume();

@@ -57,7 +57,9 @@ pub(super) struct Queue {
     bytes_max: usize,
     /// Wakes the writer.
     work: Notify,
-    /// Wakes those who wait to be admitted.
+    /// Held by the caller whose turn it is to be admitted; handed on first come, first served.
+    turn: tokio::sync::Mutex<()>,
+    /// Wakes the caller whose turn it is.
     room: Notify,
     /// Tells a writer that waits for something else that a shutdown was asked for.
     closing: Notify,
@@ -85,6 +87,7 @@ impl Queue {
             state: Mutex::new(state),
             bytes_max,
             work: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),
             closing: Notify::new(),
         }
@@ -118,8 +121,10 @@ impl Queue {
         Ok(number)
     }
 
-    /// Waits until `bytes` more fit under the bound. What is larger than the bound gets in alone.
+    /// Waits until `bytes` more fit under the bound, and until all who asked before were admitted:
+    /// small requests must not keep a large one out. What is larger than the bound gets in alone.
     pub(super) async fn admit(self: &Arc<Self>, bytes: usize) -> Result<AdmitPermit, WalError> {
+        let _turn = self.turn.lock().await;
         loop {
             let room = self.room.notified();
             tokio::pin!(room);

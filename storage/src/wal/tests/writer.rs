@@ -280,6 +280,31 @@ async fn admission_waits_for_room_and_the_queue_has_a_hard_bound() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn admission_is_first_come_first_served_and_all_who_wait_hear_of_the_end() {
+    let log = Log::with(17, WalOptions { queue_bytes: 10_000, ..small() }).await;
+    let first = log.wal.admit(8_000).await.unwrap();
+    let wal = log.wal.clone();
+    let large = tokio::spawn(async move { wal.admit(20_000).await });
+    tokio::task::yield_now().await;
+    // There is room for a small request, and with more of them the queue would never be empty.
+    let small = tokio::time::timeout(Duration::from_millis(1), log.wal.admit(1_000)).await;
+    assert!(small.is_err());
+    let wal = log.wal.clone();
+    let behind = tokio::spawn(async move { wal.admit(1_000).await });
+    tokio::task::yield_now().await;
+    drop(first);
+    let large = large.await.unwrap().unwrap();
+    assert!(!behind.is_finished());
+    let wal = log.wal.clone();
+    let last = tokio::spawn(async move { wal.admit(1_000).await });
+    tokio::task::yield_now().await;
+    log.wal.shutdown().await.unwrap();
+    assert!(matches!(behind.await.unwrap(), Err(WalError::Closed)));
+    assert!(matches!(last.await.unwrap(), Err(WalError::Closed)));
+    drop(large);
+}
+
+#[tokio::test(start_paused = true)]
 async fn shutdown_writes_what_is_queued_and_seals() {
     let log = Log::fresh(8).await;
     let target = Partition::new(0, 0);

@@ -65,7 +65,7 @@ def produce():
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
             "message.timeout.ms": MESSAGE_TIMEOUT_S * 1000,
-            "queue.buffering.max.messages": 5000,
+            "queue.buffering.max.messages": 1000,
             "linger.ms": 2,
             # Else it forgets the cluster when its only broker is away, and stays away longer than that.
             "metadata.recovery.strategy": "none",

@@ -60,6 +60,22 @@ impl Options {
         Self { data: data.to_path_buf(), settings: Vec::new(), wrapper: Vec::new() }
     }
 
+    /// With files so small and housekeeping so eager that sealing, uploading, compaction and garbage collection happen all
+    /// the time.
+    #[must_use]
+    pub fn busy(mut self) -> Self {
+        for setting in [
+            "streamhouse.wal.file.bytes=1048576",
+            "streamhouse.object.compaction.interval.ms=200",
+            "streamhouse.object.gc.interval.ms=100",
+            "streamhouse.object.gc.orphan.interval.ms=500",
+            "streamhouse.object.gc.grace.ms=3000",
+        ] {
+            self.settings.push(setting.to_owned());
+        }
+        self
+    }
+
     /// Run by `wrapper`.
     #[must_use]
     pub fn wrapped(mut self, wrapper: Vec<String>) -> Self {

@@ -23,7 +23,8 @@ fn acknowledged_records_survive_kill_nine() {
     });
     let mut random = Random::announced("kill_nine");
     let dir = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(&dir.path().join("data")).unwrap();
+    let plain = Options::new(&dir.path().join("data"));
+    let mut broker = Broker::start_with(plain.clone()).unwrap();
     let workload = Workload::start(&broker, dir.path(), 3);
     let mut slowest = Duration::ZERO;
     for cycle in 1..=cycles {
@@ -33,7 +34,8 @@ fn acknowledged_records_survive_kill_nine() {
         if random.within(0..4) == 0 {
             broker.start_and_kill_after(Duration::from_millis(random.within(0..150))).unwrap();
         }
-        broker.restart().unwrap();
+        let options = if cycle % 2 == 0 { plain.clone() } else { plain.clone().busy() };
+        broker.restart_with(options).unwrap();
         slowest = slowest.max(broker.started_in);
         println!("cycle {cycle}: serving again after {:?}", broker.started_in);
     }
@@ -51,10 +53,10 @@ fn acknowledged_records_survive_kill_nine() {
 /// System calls at which the process is killed, whatever changes the disk, and how far in: early ones hit the start and
 /// the recovery, late ones the load.
 const DEADLY: [(&str, u64); 4] = [
-    ("pwrite64,pwritev,pwritev2,write", 300),
-    ("fdatasync,fsync", 150),
-    ("rename,renameat,renameat2", 3),
-    ("ftruncate,unlink,unlinkat", 3),
+    ("pwrite64,pwritev,pwritev2,write", 200),
+    ("fdatasync,fsync", 60),
+    ("rename,renameat,renameat2", 4),
+    ("ftruncate,unlink,unlinkat", 4),
 ];
 /// Kills at each of them.
 const KILLS_EACH: u64 = 3;
@@ -94,7 +96,7 @@ fn kill_at_system_calls(kills_each: u64) {
         for (calls, calls_max) in DEADLY {
             // Every third kill comes at once.
             let nth = if kill % 3 == 0 { 1 } else { 1 + random.within(0..calls_max) };
-            let options = plain.clone().wrapped(inject(calls, "signal=KILL", nth));
+            let options = plain.clone().busy().wrapped(inject(calls, "signal=KILL", nth));
             // It may well be killed before it serves.
             let served = broker.restart_with(options).is_ok();
             if served && broker.wait(KILL_TIMEOUT).is_err() {

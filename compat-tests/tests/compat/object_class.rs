@@ -19,7 +19,7 @@ fn acknowledged_records_survive_kill_nine_in_object_class_on_local_files() {
     }
     let mut random = Random::announced("object_class");
     let dir = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(&dir.path().join("data")).unwrap();
+    let mut broker = Broker::start_with(Options::new(&dir.path().join("data")).busy()).unwrap();
     let workload = Workload::start_with(&broker, dir.path(), 2, OBJECT_CLASS);
     for _ in 0..CYCLES {
         std::thread::sleep(Duration::from_millis(random.within(300..1500)));
@@ -41,7 +41,7 @@ fn acknowledged_records_survive_kills_of_the_broker_and_outages_of_s3() {
     let dir = tempfile::tempdir().unwrap();
     let mut s3 = S3Server::start(dir.path()).unwrap();
     let [url, options] = s3.settings();
-    let options = Options::new(&dir.path().join("data")).setting(&url).setting(&options);
+    let options = Options::new(&dir.path().join("data")).busy().setting(&url).setting(&options);
     let mut broker = Broker::start_with(options).unwrap();
     let workload = Workload::start_with(&broker, dir.path(), 2, OBJECT_CLASS);
     for cycle in 0..CYCLES {

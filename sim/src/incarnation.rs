@@ -11,7 +11,7 @@ use broker::{
     testing::Client,
 };
 use common::{
-    clock::{Clock, SharedClock},
+    clock::SharedClock,
     rng::Rng,
     spawn::{Fatal, Spawner},
 };
@@ -122,7 +122,7 @@ impl Incarnation {
     pub fn connect(&self, client_id: &str) -> Client {
         let (ours, theirs) = duplex(PIPE_BYTES);
         // The connection ends with its stream; nobody needs its handle.
-        let _ = self.server.serve_stream(theirs, "PLAINTEXT");
+        drop(self.server.serve_stream(theirs, "PLAINTEXT"));
         let mut client = Client::new(ours);
         client_id.clone_into(&mut client.client_id);
         client
@@ -156,11 +156,5 @@ fn settings(options: &Options) -> Vec<(String, String, String)> {
     own.map(|(key, value)| ("sim".to_owned(), key.to_owned(), value)).to_vec()
 }
 
-/// Bytes in use on a disk, seen through a capacity that is never reached.
+/// Capacity of a disk that is never full: through it the bytes in use can be seen.
 pub const DISK_BYTES: u64 = 1 << 40;
-
-/// Simulated time of a ground, for messages.
-#[must_use]
-pub fn seconds(ground: &Ground) -> f64 {
-    ground.clock.monotonic().as_secs_f64()
-}

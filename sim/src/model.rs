@@ -44,6 +44,8 @@ pub struct Batch {
     pub bytes: Bytes,
     /// Records in it.
     pub records: i64,
+    /// Whether its bytes do not match its CRC: it must be refused.
+    pub damaged: bool,
     /// Its place in an idempotent producer's sequence.
     pub sequence: Option<Sequence>,
     /// How often it was put on a wire.

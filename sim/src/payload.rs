@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use common::rng::Rng;
-use protocol::records::{BatchBuilder, Compression, Header, RecordError};
+use protocol::records::{ATTRIBUTES_POSITION, BatchBuilder, Compression, Header, RecordError};
 
 use crate::model::{BatchId, Sequence};
 
@@ -56,6 +56,18 @@ pub fn build(id: BatchId, shape: &Shape, sequence: Option<Sequence>) -> Result<B
         builder.append(index, timestamp_ms, key, Some(&value), &[header])?;
     }
     builder.build()
+}
+
+/// The batch with one bit of what its CRC covers turned over.
+#[must_use]
+pub fn damaged(batch: &Bytes, rng: &Rng) -> Bytes {
+    let mut bytes = batch.to_vec();
+    let covered = bytes.len().saturating_sub(ATTRIBUTES_POSITION) as u64;
+    let at = ATTRIBUTES_POSITION + rng.below(covered) as usize;
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << rng.below(8);
+    }
+    bytes.into()
 }
 
 fn value(id: BatchId, index: i32, filler: usize) -> Vec<u8> {

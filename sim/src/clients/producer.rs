@@ -251,19 +251,23 @@ impl Producer {
         });
         let mut model = self.history.model();
         let id = model.next_batch_id();
-        let bytes = payload::build(id, &shape, sequence).ok()?;
+        let mut bytes = payload::build(id, &shape, sequence).ok()?;
+        let damaged = self.damages();
+        if damaged {
+            bytes = payload::damaged(&bytes, &self.rng);
+        }
         lane.next_sequence += shape.records;
         let (key, records) = (lane.key, i64::from(shape.records));
-        let batch = Batch {
-            key,
-            bytes: bytes.clone(),
-            records,
-            sequence,
-            attempts: 0,
-            fate: Fate::Unknown,
-        };
+        let (bytes_sent, attempts, fate) = (bytes.clone(), 0, Fate::Unknown);
+        let batch = Batch { key, bytes: bytes_sent, records, damaged, sequence, attempts, fate };
         model.add_batch(id, batch);
         Some(Unacked { id, bytes, number: lane.made })
+    }
+
+    /// Whether the next batch is one that the broker must refuse. An idempotent producer would
+    /// not get over it, and without an answer nobody would know.
+    fn damages(&self) -> bool {
+        !self.options.idempotent && self.options.acks != 0 && self.rng.below(30) == 0
     }
 
     async fn send(
@@ -328,9 +332,8 @@ impl Producer {
         behind: &VecDeque<Flight>,
     ) -> Result<(), Lost> {
         let answer = client.receive::<ProduceRequest>(flight.version);
-        let response = match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) | Err(_) => return Err(Lost),
+        let Ok(Ok(response)) = tokio::time::timeout(REQUEST_TIMEOUT, answer).await else {
+            return Err(Lost);
         };
         let mut failed = false;
         for (index, part) in &flight.parts {

@@ -32,12 +32,13 @@ fn send(model: &mut Model, id: BatchId, sequence: Option<Sequence>) {
     let bytes = bytes(id, sequence);
     let records = i64::from(RECORDS);
     let fate = Fate::Unknown;
-    model.add_batch(id, Batch { key: KEY, bytes, records, sequence, attempts: 0, fate });
+    let damaged = false;
+    model.add_batch(id, Batch { key: KEY, bytes, records, damaged, sequence, attempts: 0, fate });
     model.sending(id);
 }
 
 fn bytes(id: BatchId, sequence: Option<Sequence>) -> Bytes {
-    let compression = if id % 2 == 0 { Compression::Lz4(9) } else { Compression::None };
+    let compression = if id.is_multiple_of(2) { Compression::Lz4(9) } else { Compression::None };
     let shape = Shape { records: RECORDS, value_bytes: 10, compression, timestamp_ms: 1000 };
     payload::build(id, &shape, sequence).unwrap()
 }

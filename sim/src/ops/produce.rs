@@ -1,7 +1,7 @@
 //! Produce: batches to one or more partitions, by topic name (v9) or topic id (v13).
 
 use bytes::Bytes;
-use common::PartitionKey;
+use common::{PartitionKey, invariant::InvariantId};
 use protocol::{
     ErrorCode,
     messages::produce::{
@@ -123,10 +123,19 @@ pub fn predicted_effect(
     outcome: Outcome,
 ) -> Result<(), Violation> {
     let mut model = history.model();
+    let Some(batch) = model.batch(part.id) else { return Ok(()) };
+    let (attempts, damaged) = (batch.attempts, batch.damaged);
     match outcome {
+        Outcome::Applied(base_offset) if damaged => {
+            let message = format!("{}: damaged batch {} got {base_offset}", part.key, part.id);
+            Err(Violation::new(InvariantId::Log6, message))
+        }
+        Outcome::Refused if !damaged => {
+            let message = format!("{}: batch {} was refused", part.key, part.id);
+            Err(Violation::protocol(message))
+        }
         Outcome::Applied(base_offset) if acks == -1 => {
-            let retried = model.batch(part.id).is_some_and(|batch| batch.attempts > 1);
-            if retried {
+            if attempts > 1 {
                 history.trace.mark("sim: retry acknowledged");
             }
             model.acked(part.id, base_offset)?;

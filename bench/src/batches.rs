@@ -1,7 +1,8 @@
 //! Record batches made before the clock starts.
 //!
-//! Values look like what is sent in practice: JSON that compresses about as well as event streams do. Several batches
-//! are made and sent in turn, so that neither a cache nor a codec sees the same bytes all the time.
+//! Values look like what is sent in practice: JSON that compresses about as well as event streams
+//! do. Several batches are made and sent in turn, so that neither a cache nor a codec sees the same
+//! bytes all the time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,7 +51,8 @@ impl Prepared {
         records
     }
 
-    /// As the next batch of an idempotent producer: a header of its own in front of the shared body.
+    /// As the next batch of an idempotent producer: a header of its own in front of the shared
+    /// body.
     pub fn records_of(&self, sequence: &mut Sequence) -> Records {
         let mut head = BytesMut::from(&self.bytes[..BATCH_OVERHEAD]);
         head[PRODUCER_ID_POSITION..][..8].copy_from_slice(&sequence.producer_id.to_be_bytes());

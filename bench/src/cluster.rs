@@ -24,7 +24,8 @@ const LIST_OFFSETS_VERSION: i16 = 7;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 /// `timestamp` of ListOffsets that asks for the end.
 const LATEST: i64 = -1;
-/// How often a request is tried that a broker which has just started, or a topic which was just made, refuses for now.
+/// How often a request is tried that a broker which has just started, or a topic which was just
+/// made, refuses for now.
 const ATTEMPTS: u32 = 200;
 /// Longest wait for a broker that was just started.
 const START_TIMEOUT: Duration = Duration::from_secs(120);

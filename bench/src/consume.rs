@@ -1,6 +1,8 @@
-//! Fetches a topic from its start to the end it had at the beginning, counts the records and drops them.
+//! Fetches a topic from its start to the end it had at the beginning, counts the records and drops
+//! them.
 //!
-//! Batches are walked by their headers only: neither checksums nor compressed bodies cost the client anything.
+//! Batches are walked by their headers only: neither checksums nor compressed bodies cost the
+//! client anything.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -61,7 +63,8 @@ pub async fn run(
     // Bytes are those on the wire: what the broker has moved.
     report.add_throughput(records, bytes)?;
     report.end()?;
-    // More than the ends promised is no loss: what came later may share an answer with what did not.
+    // More than the ends promised is no loss: what came later may share an answer with what did
+    // not.
     let expected: i64 = ends.iter().sum();
     ensure!(records >= u64::try_from(expected)?, "{records} records of {expected} were read");
     Ok(())

@@ -1,6 +1,7 @@
 //! Latencies in microseconds, counted in buckets whose width is at most 1/64 of their value.
 //!
-//! Invariant: a quantile is never below the true one by more than that, whatever the number of samples; memory is fixed.
+//! Invariant: a quantile is never below the true one by more than that, whatever the number of
+//! samples; memory is fixed.
 
 /// Buckets per power of two.
 const SUB_BUCKETS: u64 = 64;
@@ -49,7 +50,8 @@ impl Histogram {
         self.max
     }
 
-    /// The smallest value that at least the share `q` of the samples does not exceed, rounded up to its bucket's end.
+    /// The smallest value that at least the share `q` of the samples does not exceed, rounded up to
+    /// its bucket's end.
     pub fn quantile(&self, q: f64) -> u64 {
         let wanted = ((self.total as f64 * q).ceil() as u64).max(1);
         let mut below = 0;

@@ -1,8 +1,10 @@
-//! Latency at a fixed rate: records become due at even intervals whatever the broker does (an open loop), and each is
-//! timed from when it was due, so that a stall shows in every record that it delayed.
+//! Latency at a fixed rate: records become due at even intervals whatever the broker does (an open
+//! loop), and each is timed from when it was due, so that a stall shows in every record that it
+//! delayed.
 //!
-//! A producer sends what is due at once (linger 0), all that became due meanwhile in one batch, with a bounded number of
-//! requests in flight, as Kafka's producer does. With `tail`, readers fetch the same topic and time each record's arrival.
+//! A producer sends what is due at once (linger 0), all that became due meanwhile in one batch,
+//! with a bounded number of requests in flight, as Kafka's producer does. With `tail`, readers
+//! fetch the same topic and time each record's arrival.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -132,7 +134,8 @@ async fn drive(address: SocketAddr, run: Rc<Run>, label: &str, process: Process)
     report.end().map(drop)
 }
 
-/// Hands out due times. A thread of its own: the kernel's timers are finer than the runtime's millisecond.
+/// Hands out due times. A thread of its own: the kernel's timers are finer than the runtime's
+/// millisecond.
 fn start_pacer(
     zero: Instant,
     load: &Load,

@@ -9,8 +9,8 @@
 //!     └──▶ report: one line `RESULT key=value …` per figure
 //! ```
 //!
-//! Invariant: a figure is printed only if every request was answered without an error. Records are never encoded or
-//! decoded while the clock runs, except where end-to-end latency has to look into them.
+//! Invariant: a figure is printed only if every request was answered without an error. Records are
+//! never encoded or decoded while the clock runs, except where latency has to look into them.
 
 // A load generator measures real time.
 #![allow(clippy::disallowed_methods)]

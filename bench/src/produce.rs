@@ -1,7 +1,8 @@
 //! Produces prepared batches as fast as the broker acknowledges them.
 //!
-//! Each connection keeps a number of requests in flight, as real clients do, and sends to its own share of partitions in
-//! turn. The clock starts after a warm-up, while the load goes on, and stops before the load does.
+//! Each connection keeps a number of requests in flight, as real clients do, and sends to its own
+//! share of partitions in turn. The clock starts after a warm-up, while the load goes on, and stops
+//! before the load does.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -19,7 +20,8 @@ use crate::process::Process;
 use crate::report::Report;
 use crate::wire::Connection;
 
-/// The newest version that names topics instead of giving their ids; every broker since Kafka 3.7 has it.
+/// The newest version that names topics instead of giving their ids; every broker since Kafka 3.7
+/// has it.
 pub(crate) const PRODUCE_VERSION: i16 = 11;
 pub(crate) const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 

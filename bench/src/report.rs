@@ -47,7 +47,8 @@ impl Report {
         self.add(&format!("{name}_max_ms"), millis(histogram.max()));
     }
 
-    /// Adds what `records` records of together `bytes` bytes amount to, in the time that has passed.
+    /// Adds what `records` records of together `bytes` bytes amount to, in the time that has
+    /// passed.
     pub fn add_throughput(&mut self, records: u64, bytes: u64) -> Result<()> {
         let seconds = self.began.elapsed().as_secs_f64();
         let cpu = self.process.cpu_seconds()? - self.cpu_before;

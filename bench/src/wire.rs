@@ -1,7 +1,7 @@
 //! A connection to a broker: frames out, frames in, either in step or pipelined.
 //!
-//! Invariant: answers arrive in the order of the requests, which is what lets pipelining do without a table of
-//! correlation ids; each is checked all the same.
+//! Invariant: answers arrive in the order of the requests, which is what lets pipelining do without
+//! a table of correlation ids; each is checked all the same.
 
 use std::net::SocketAddr;
 

@@ -1,14 +1,15 @@
 //! kcat and the Python client of librdkafka, run as separate processes.
 //!
-//! Checks on what Python clients saw live beside them in `python/*.py`; each script ends with status 0 only if all of its
-//! own checks held, and prints what it compared.
+//! Checks on what Python clients saw live beside them in `python/*.py`; each script ends with
+//! status 0 only if all of its own checks held, and prints what it compared.
 
 use std::io::Write;
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// Runs kcat with `arguments` against `bootstrap`, `input` on its standard input; an error if it fails.
+/// Runs kcat with `arguments` against `bootstrap`, `input` on its standard input; an error if it
+/// fails.
 pub fn kcat(bootstrap: &str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
     let mut command = Command::new("kcat");
     command.args(["-b", bootstrap, "-X", "socket.timeout.ms=10000"]).args(arguments);

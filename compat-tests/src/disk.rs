@@ -1,10 +1,11 @@
 //! File systems of a test's own: small enough to fill, and able to lose power.
 //!
-//! An ext4 in an image file, mounted through a loop device. Its shutdown ioctl drops everything that was not synced, as
-//! a power cut does, which killing a process never shows (the page cache survives that).
+//! An ext4 in an image file, mounted through a loop device. Its shutdown ioctl drops everything
+//! that was not synced, as a power cut does, which killing a process never shows (the page cache
+//! survives that).
 //!
-//! Invariant: a [`Disk`] unmounts itself, and a machine that permits no mounts gets an [`Unavailable`], never a test that
-//! passes for nothing.
+//! Invariant: a [`Disk`] unmounts itself, and a machine that permits no mounts gets an
+//! [`Unavailable`], never a test that passes for nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,7 +37,8 @@ impl Disk {
         let (image, mount) = (dir.join("disk.img"), dir.join("disk"));
         std::fs::File::create(&image)?.set_len(bytes)?;
         std::fs::create_dir_all(&mount)?;
-        // No lazy initialisation: it would write behind the test's back. No reserved blocks: what is free is ours.
+        // No lazy initialisation: it would write behind the test's back. No reserved blocks: what
+        // is free is ours.
         let options = ["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
         run("mkfs.ext4", &[&options[..], &[text(&image)?]].concat())?;
         let mut disk = Self { image, mount, mounted: false };
@@ -57,13 +59,15 @@ impl Disk {
         Ok(stat.f_bavail * stat.f_frsize)
     }
 
-    /// Cuts the power: nothing unsynced reaches the image any more, and every later call on the mount fails.
+    /// Cuts the power: nothing unsynced reaches the image any more, and every later call on the
+    /// mount fails.
     pub fn cut_power(&self) -> Result<()> {
         crate::clients::python("ext4_shutdown.py", &[text(&self.mount)?])?;
         Ok(())
     }
 
-    /// Power is back: unmounts, and mounts what the image holds. Processes that used it must be gone.
+    /// Power is back: unmounts, and mounts what the image holds. Processes that used it must be
+    /// gone.
     pub fn restore_power(&mut self) -> Result<()> {
         self.unmount()?;
         self.mount()

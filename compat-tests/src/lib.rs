@@ -1,4 +1,5 @@
-//! Black-box tests: real clients drive a real `streamhouse` process, and real processes and disks fail under it.
+//! Black-box tests: real clients drive a real `streamhouse` process, and real processes and disks
+//! fail under it.
 //!
 //! ```text
 //!  tests/compat/*   what must hold          (one test = one broker on port 0 with its own directory)
@@ -12,8 +13,8 @@
 //! ```
 //!
 //! Nothing here knows how the broker works inside: whatever is asserted, a user could have seen.
-//! `STREAMHOUSE_COMPAT_TARGET=kafka` runs the same tests against Apache Kafka; where a test only makes sense for
-//! StreamHouse it says so on its output instead of passing in silence.
+//! `STREAMHOUSE_COMPAT_TARGET=kafka` runs the same tests against Apache Kafka; where a test only
+//! makes sense for StreamHouse it says so on its output instead of passing in silence.
 
 // Real processes live in real time: the seams of determinism end at the process boundary.
 #![allow(clippy::disallowed_methods)]
@@ -29,7 +30,7 @@ pub mod tools;
 
 use std::path::PathBuf;
 
-/// Where tools, jars and the Python environment were installed; the same rule as `scripts/env.sh`.
+/// Where tools, jars and the Python environment were installed; the rule is `scripts/env.sh`'s.
 pub fn cache_dir() -> PathBuf {
     if let Some(dir) = std::env::var_os("STREAMHOUSE_CACHE") {
         return PathBuf::from(dir);

@@ -1,4 +1,5 @@
-//! A real S3 server (versitygw) on loopback, with one bucket, which can be killed and started again.
+//! A real S3 server (versitygw) on loopback, with one bucket, which can be killed and started
+//! again.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

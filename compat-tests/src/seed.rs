@@ -1,7 +1,8 @@
-//! The seed of a randomized test: printed by every run, given back through `STREAMHOUSE_SEED` to repeat one.
+//! The seed of a randomized test: printed by every run, given back through `STREAMHOUSE_SEED` to
+//! repeat one.
 //!
-//! Invariant: every random decision of a test comes from here, so that a seed says what the test did (not what the
-//! operating system's scheduler did with it).
+//! Invariant: every random decision of a test comes from here, so that a seed says what the test
+//! did (not what the operating system's scheduler did with it).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -4,12 +4,14 @@
 
 use std::process::Command;
 
-/// The command to put before the broker's: at each thread's `nth` of `calls` happens `what` (`error=EIO`, `signal=KILL`).
+/// The command to put before the broker's: at each thread's `nth` of `calls` happens `what`
+/// (`error=EIO`, `signal=KILL`).
 pub fn inject(calls: &str, what: &str, nth: u64) -> Vec<String> {
     command(calls, format!("inject={calls}:{what}:when={nth}"))
 }
 
-/// The command to put before the broker's: none of `calls` does anything, and each says that it succeeded.
+/// The command to put before the broker's: none of `calls` does anything, and each says that it
+/// succeeded.
 pub fn skip(calls: &str) -> Vec<String> {
     command(calls, format!("inject={calls}:retval=0"))
 }

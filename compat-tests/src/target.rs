@@ -1,7 +1,9 @@
-//! The broker process under test: started on free ports over a directory of its own, killed, stopped and restarted.
+//! The broker process under test: started on free ports over a directory of its own, killed,
+//! stopped and restarted.
 //!
-//! Invariant: a [`Broker`] that goes out of scope leaves no process behind, and prints the end of its log when the test
-//! that owned it is failing. Nobody ends a process here that this module did not start.
+//! Invariant: a [`Broker`] that goes out of scope leaves no process behind, and prints the end of
+//! its log when the test that owned it is failing. Nobody ends a process here that this module did
+//! not start.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -60,8 +62,8 @@ impl Options {
         Self { data: data.to_path_buf(), settings: Vec::new(), wrapper: Vec::new() }
     }
 
-    /// With files so small and housekeeping so eager that sealing, uploading, compaction and garbage collection happen all
-    /// the time.
+    /// With files so small and housekeeping so eager that sealing, uploading, compaction and
+    /// garbage collection happen all the time.
     #[must_use]
     pub fn busy(mut self) -> Self {
         for setting in [
@@ -364,7 +366,8 @@ impl Drop for Broker {
     }
 }
 
-/// The `streamhouse` binary: `STREAMHOUSE_BIN`, or the one that the same build put beside this test's own executable.
+/// The `streamhouse` binary: `STREAMHOUSE_BIN`, or the one that the same build put beside this
+/// test's own executable.
 pub fn streamhouse_binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("STREAMHOUSE_BIN") {
         return Ok(PathBuf::from(path));

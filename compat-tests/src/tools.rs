@@ -1,7 +1,8 @@
 //! Apache Kafka's command-line tools, run one after the other in one JVM (`java/ToolRunner.java`).
 //!
-//! A JVM costs more processor time than everything else in a test; one per test keeps the suite short. The tools are the
-//! released ones, called through the same `main` that their shell scripts call.
+//! A JVM costs more processor time than everything else in a test; one per test keeps the suite
+//! short. The tools are the released ones, called through the same `main` that their shell scripts
+//! call.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -55,7 +56,8 @@ impl Tools {
         Ok(Self { bootstrap: bootstrap.to_owned(), jvm, requests, answers })
     }
 
-    /// Runs `line`, a tool and its arguments separated by blanks, and returns its standard output; an error if it fails.
+    /// Runs `line`, a tool and its arguments separated by blanks, and returns its standard output;
+    /// an error if it fails.
     pub fn ok(&mut self, line: &str) -> Result<String> {
         self.ok_with_input(line, "")
     }

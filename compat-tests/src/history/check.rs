@@ -1,7 +1,8 @@
 //! The judge: one pass over the events, one over what is then known of each partition.
 //!
-//! Invariant: it reports only what no legal execution can show. Where Kafka leaves room (an unknown outcome that was or
-//! was not applied, a gap made by markers or compaction, duplicates without idempotence) it stays silent.
+//! Invariant: it reports only what no legal execution can show. Where Kafka leaves room (an unknown
+//! outcome that was or was not applied, a gap made by markers or compaction, duplicates without
+//! idempotence) it stays silent.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -161,7 +162,8 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// `idempotent` tells whether producers were, so that duplicates and reordering are never legal.
+    /// `idempotent` tells whether producers were, so that duplicates and reordering are never
+    /// legal.
     pub fn new(idempotent: bool) -> Self {
         Self {
             idempotent,

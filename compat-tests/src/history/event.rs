@@ -1,7 +1,7 @@
 //! One thing a client did or was told.
 //!
-//! Invariant: a value is unique for the whole run and says who sent it and when in that sender's order
-//! (`process << 40 | counter`), so the log alone shows reordering.
+//! Invariant: a value is unique for the whole run and says who sent it and when in that sender's
+//! order (`process << 40 | counter`), so the log alone shows reordering.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,8 @@ pub enum Kind {
     Fail,
     /// It may have happened.
     Info,
-    /// It ended with the named `error`; [`super::outcome`] tells whether that is a [`Self::Fail`] or an [`Self::Info`].
+    /// It ended with the named `error`; [`super::outcome`] tells whether that is a [`Self::Fail`]
+    /// or an [`Self::Info`].
     Error,
 }
 

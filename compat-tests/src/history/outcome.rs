@@ -1,8 +1,8 @@
 //! Which errors of a send guarantee that nothing was appended.
 //!
-//! Invariant: whatever is not listed counts as "may have happened". Adding a name here shrinks what the checker must
-//! allow for, so each needs an argument: the broker decides it before it appends, and no earlier attempt of the same
-//! batch can have been applied.
+//! Invariant: whatever is not listed counts as "may have happened". Adding a name here shrinks what
+//! the checker must allow for, so each needs an argument: the broker decides it before it appends,
+//! and no earlier attempt of the same batch can have been applied.
 
 /// Errors, by librdkafka's or Kafka's name, after which the record is certainly not in the log.
 const NOT_APPLIED: &[&str] = &[

@@ -1,5 +1,5 @@
-//! The disk fills up: produces are refused with KAFKA_STORAGE_ERROR, reads go on, and once there is space again
-//! everything works without anybody touching the broker.
+//! The disk fills up: produces are refused with KAFKA_STORAGE_ERROR, reads go on, and once there is
+//! space again everything works without anybody touching the broker.
 
 use std::fs::File;
 

@@ -19,7 +19,8 @@ mod slow {
     }
 }
 
-/// Kills and restarts the broker `kills` times while the flights are produced, then verifies each row.
+/// Kills and restarts the broker `kills` times while the flights are produced, then verifies each
+/// row.
 fn produce_and_kill(kills: u64) {
     let mut random = Random::announced("flights");
     let dir = tempfile::tempdir().unwrap();

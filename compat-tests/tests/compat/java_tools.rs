@@ -221,7 +221,8 @@ fn offsets_are_listed_by_every_kind_of_time_and_records_deleted() {
         assert!(*offset >= 0 && *offset < ends[partition], "{newest:?}");
     }
     assert_eq!(offsets(&mut s.tools, "-4"), zeros, "earliest local");
-    // Nothing is tiered, so what would be uploaded next is unknown to the tool: it prints no line, or an offset.
+    // Nothing is tiered, so what would be uploaded next is unknown to the tool: it prints no line,
+    // or an offset.
     for time in ["-5", "-6"] {
         s.tools.ok(&format!("kafka-get-offsets --topic o --time {time}")).unwrap();
     }

@@ -1,4 +1,5 @@
-//! The broker is killed with SIGKILL again and again under load; nothing acknowledged is lost, repeated or reordered.
+//! The broker is killed with SIGKILL again and again under load; nothing acknowledged is lost,
+//! repeated or reordered.
 
 use std::time::Duration;
 
@@ -50,8 +51,8 @@ fn acknowledged_records_survive_kill_nine() {
     );
 }
 
-/// System calls at which the process is killed, whatever changes the disk, and how far in: early ones hit the start and
-/// the recovery, late ones the load.
+/// System calls at which the process is killed, whatever changes the disk, and how far in: early
+/// ones hit the start and the recovery, late ones the load.
 const DEADLY: [(&str, u64); 4] = [
     ("pwrite64,pwritev,pwritev2,write", 200),
     ("fdatasync,fsync", 60),

@@ -1,4 +1,5 @@
-//! What must hold when real clients use a real broker; one module per client or fault. See the crate's documentation.
+//! What must hold when real clients use a real broker; one module per client or fault. See the
+//! crate's documentation.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! Topics whose records count as acknowledged only once the object store holds them (`streamhouse.durability=object`).
+//! Topics whose records count as acknowledged only once the object store holds them
+//! (`streamhouse.durability=object`).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The power goes: everything that was not synced is gone from the disk, and still nothing acknowledged is.
+//! The power goes: everything that was not synced is gone from the disk, and still nothing
+//! acknowledged is.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,7 +59,8 @@ fn cut_power(cuts: u64) {
     assert!(report.acknowledged > cuts * 100, "too little happened: {report}");
 }
 
-/// A data directory on `disk`. Its log and ready file lie beside its name, so on a link they stay off the disk that fails.
+/// A data directory on `disk`. Its log and ready file lie beside its name, so on a link they stay
+/// off the disk that fails.
 fn data_on(disk: &Disk, dir: &Path) -> PathBuf {
     let (data, link) = (disk.path().join("data"), dir.join("data"));
     std::os::unix::fs::symlink(&data, &link).unwrap();

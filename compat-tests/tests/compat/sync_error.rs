@@ -1,4 +1,5 @@
-//! A sync fails: the process stops rather than guess what is on the disk, and what was acknowledged is there afterwards.
+//! A sync fails: the process stops rather than guess what is on the disk, and what was acknowledged
+//! is there afterwards.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! The load of the fault tests: idempotent producers and a following reader that live through whatever happens to the
-//! broker, then a reader of everything, and the checker's judgement on all that they saw.
+//! The load of the fault tests: idempotent producers and a following reader that live through
+//! whatever happens to the broker, then a reader of everything, and the checker's judgement on all
+//! that they saw.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Makes the topic and starts `producers` producers and one follower; their histories go to `dir`.
+    /// Makes the topic and starts `producers` producers and one follower; their histories go to
+    /// `dir`.
     pub(crate) fn start(broker: &Broker, dir: &Path, producers: usize) -> Self {
         Self::start_with(broker, dir, producers, &[])
     }

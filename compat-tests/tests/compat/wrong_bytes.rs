@@ -1,5 +1,5 @@
-//! What is not Kafka on the Kafka port: the connection is closed soon, nothing is allocated for what a length merely
-//! claims, and everybody else is served.
+//! What is not Kafka on the Kafka port: the connection is closed soon, nothing is allocated for
+//! what a length merely claims, and everybody else is served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -87,7 +87,8 @@ fn an_api_versions_request_from_the_future_is_answered_with_version_0() {
     let mut head = [0; 14];
     socket.read_exact(&mut head).unwrap();
     assert_eq!(head[4..8], [0, 0, 0, 7], "correlation id");
-    // UNSUPPORTED_VERSION (35), and an array of API keys with at least ApiVersions' own range in it (KIP-511).
+    // UNSUPPORTED_VERSION (35), and an array of API keys with at least ApiVersions' own range in it
+    // (KIP-511).
     assert_eq!(head[8..10], [0, 35], "error code");
     assert!(i32::from_be_bytes(head[10..14].try_into().unwrap()) >= 1, "API keys");
 }

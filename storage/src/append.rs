@@ -211,9 +211,7 @@ impl State {
             return Ticket(Wait::Nothing);
         }
         let (done, waiting) = oneshot::channel();
-        // Duplicates may wait for an earlier offset than the newest append: keep the order.
-        let at = self.pending.partition_point(|ack| ack.end_offset <= end_offset);
-        self.pending.insert(at, PendingAck { end_offset, done });
+        self.wait_for_ack(PendingAck { end_offset, done });
         Ticket(Wait::Durable(waiting))
     }
 }

@@ -318,6 +318,18 @@ impl State {
         self.wake_readers();
     }
 
+    /// Adds an acknowledgement. Duplicates may wait for an earlier offset than the newest append, so
+    /// it finds its place in the order.
+    pub(crate) fn wait_for_ack(&mut self, ack: PendingAck) {
+        // Requests that timed out want no answer. Looked for when there are twice as many, so that
+        // a thousand producers do not pay for each other.
+        if self.pending.len().is_power_of_two() {
+            self.pending.retain(|known| !known.done.is_closed());
+        }
+        let at = self.pending.partition_point(|known| known.end_offset <= ack.end_offset);
+        self.pending.insert(at, ack);
+    }
+
     pub(crate) fn wake_readers(&mut self) {
         for waiter in self.waiters.drain(..) {
             waiter.wake();

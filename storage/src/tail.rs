@@ -10,6 +10,10 @@ use std::{
 
 use crate::partition::Partition;
 
+/// What a run costs besides its bytes: its entries here and in its partition, and its share of the
+/// arena's and the file's bookkeeping. Charged so that tiny runs are bounded, too.
+const RUN_BYTES: usize = 160;
+
 /// The queue of runs whose bytes are in memory.
 #[derive(Debug)]
 pub(crate) struct TailCache {
@@ -42,7 +46,7 @@ impl TailCache {
         }
     }
 
-    /// Bytes of runs in memory.
+    /// Bytes of runs in memory, with what keeping them costs.
     pub(crate) fn bytes(&self) -> usize {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
@@ -54,6 +58,7 @@ impl TailCache {
     ) -> Vec<(Weak<Partition>, i64)> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         for (base_offset, bytes) in runs {
+            let bytes = bytes + RUN_BYTES;
             queue.runs.push_back((Arc::downgrade(partition), base_offset, bytes));
             queue.bytes += bytes;
         }

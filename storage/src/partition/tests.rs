@@ -108,3 +108,20 @@ fn a_file_is_let_go_of_when_an_object_has_its_runs_though_they_stay_in_memory() 
     assert!(matches!(state.plan(2, 3), Step::Warm { .. }));
     assert!(matches!(state.plan(3, 4), Step::Missing));
 }
+
+#[test]
+fn acknowledgements_that_nobody_waits_for_do_not_pile_up() {
+    let mut state = state();
+    let (done, _waiting) = oneshot::channel();
+    state.wait_for_ack(PendingAck { end_offset: 5, done });
+    for end_offset in 6..1_000 {
+        let (done, _) = oneshot::channel();
+        state.wait_for_ack(PendingAck { end_offset, done });
+    }
+    assert!(state.pending.len() < 4, "{} are kept", state.pending.len());
+    // A duplicate's original lies before the newest append.
+    let (done, _earlier) = oneshot::channel();
+    state.wait_for_ack(PendingAck { end_offset: 3, done });
+    let order: Vec<_> = state.pending.iter().map(|ack| ack.end_offset).take(2).collect();
+    assert_eq!(order, [3, 5]);
+}

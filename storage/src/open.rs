@@ -118,8 +118,9 @@ impl Log {
         objects: &[ObjectRow],
     ) -> Result<(wal::Recovered, BTreeMap<u64, u64>), Error> {
         let started = self.deps.clock.monotonic();
-        let file_id_floor = file_id_floor(objects);
-        let mut sink = WalSink::new(Arc::clone(self), objects);
+        let released = upload::last_released(&self.deps.metadata).await?;
+        let file_id_floor = file_id_floor(objects, released);
+        let mut sink = WalSink::new(Arc::clone(self), objects, file_id_floor);
         let fs = Arc::clone(&self.deps.wal_fs);
         let recovered = wal::recover(fs, file_id_floor, &mut sink).await?;
         info!(
@@ -128,6 +129,7 @@ impl Log {
             elapsed_ms = (self.deps.clock.monotonic() - started).as_millis(),
             "write-ahead log replayed"
         );
+        sink.report_unknown();
         Ok((recovered, sink.committed_ends()))
     }
 
@@ -270,8 +272,19 @@ fn extents_by_partition(objects: &[ObjectRow]) -> BTreeMap<PartitionKey, Vec<Sto
     extents
 }
 
-/// Above the number of every WAL file that an object was made of.
-fn file_id_floor(objects: &[ObjectRow]) -> u64 {
-    let ids = objects.iter().filter_map(|row| row.origin).map(|range| range.file_id + 1);
-    ids.max().unwrap_or(0)
+/// Above the number of every WAL file that was released or that a committed object was made of.
+fn file_id_floor(objects: &[ObjectRow], released: Option<u64>) -> u64 {
+    let ids = objects.iter().filter_map(|row| row.origin).map(|range| range.file_id);
+    ids.chain(released).max().map_or(0, |id| id + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_numbers_go_on_above_released_files_whose_objects_are_gone() {
+        assert_eq!(file_id_floor(&[], None), 0);
+        assert_eq!(file_id_floor(&[], Some(7)), 8);
+    }
 }

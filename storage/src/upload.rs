@@ -13,6 +13,7 @@
 mod adopt;
 mod commit;
 mod prepare;
+mod released;
 mod settle;
 
 use std::{
@@ -34,6 +35,7 @@ use metadata::{Fence, MetadataStore};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::released::last_released;
 pub use self::settle::settle_registered;
 use self::{
     commit::{Committer, Ordered},

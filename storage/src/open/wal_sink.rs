@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::ProducerId;
+use common::{PartitionKey, ProducerId};
 use metadata::{ObjectRow, ObjectState};
 use tracing::{error, warn};
 
@@ -13,17 +13,47 @@ use crate::{
     log::Log,
     object::ObjectRef,
     producer_state::ProducerBatch,
-    wal::{RecoverError, RecoveredBlock, RecoveredRun, RecoverySink, WalFileRef},
+    wal::{RecoverError, RecoveredBlock, RecoveredRun, RecoverySink, Run, WalFileRef},
 };
 
 pub(super) struct WalSink {
     log: Arc<Log>,
     /// Committed objects made of WAL ranges, by (file, first byte).
     objects: BTreeMap<(u64, u64), Arc<ObjectRef>>,
+    /// Above every WAL file that objects held.
+    file_id_floor: u64,
     /// Per file, the start of its first block with something that no object was ever committed
     /// for; where there is none, the end of its last block.
     committed: BTreeMap<u64, CommittedPart>,
+    /// What belongs to partitions that are not served here.
+    unknown: BTreeMap<PartitionKey, UnknownRuns>,
     pub(super) bytes: u64,
+}
+
+/// Runs of a partition that metadata does not know.
+#[derive(Debug, Clone, Copy)]
+struct UnknownRuns {
+    base_offset: i64,
+    last_offset: i64,
+    runs: u64,
+    bytes: u64,
+}
+
+impl UnknownRuns {
+    fn take(known: Option<Self>, run: &Run) -> Self {
+        let known = known.unwrap_or(Self {
+            base_offset: run.base_offset,
+            last_offset: run.last_offset,
+            runs: 0,
+            bytes: 0,
+        });
+        Self {
+            base_offset: known.base_offset.min(run.base_offset),
+            last_offset: known.last_offset.max(run.last_offset),
+            runs: known.runs + 1,
+            bytes: known.bytes + u64::from(run.len),
+        }
+    }
 }
 
 /// How far a file's blocks are committed.
@@ -34,19 +64,44 @@ struct CommittedPart {
 }
 
 impl WalSink {
-    pub(super) fn new(log: Arc<Log>, objects: &[ObjectRow]) -> Self {
+    /// `file_id_floor` is above every file that objects held.
+    pub(super) fn new(log: Arc<Log>, objects: &[ObjectRow], file_id_floor: u64) -> Self {
         let committed = objects.iter().filter(|row| row.state == ObjectState::Committed);
         let of_wal = committed.filter_map(|row| {
             row.origin
                 .map(|range| ((range.file_id, range.from), Arc::new(ObjectRef::from_row(row))))
         });
-        Self { objects: of_wal.collect(), log, committed: BTreeMap::new(), bytes: 0 }
+        Self {
+            objects: of_wal.collect(),
+            log,
+            file_id_floor,
+            committed: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            bytes: 0,
+        }
     }
 
     /// Per file, where its committed part ends. The objects' own ranges do not tell: compaction,
     /// retention and DeleteRecords make objects go while their file is still here.
     pub(super) fn committed_ends(&self) -> BTreeMap<u64, u64> {
         self.committed.iter().map(|(file_id, part)| (*file_id, part.end)).collect()
+    }
+
+    /// Says what was left out. A topic that was deleted leaves its runs behind until the file goes;
+    /// any other cause has lost records.
+    pub(super) fn report_unknown(&self) {
+        for (key, unknown) in &self.unknown {
+            warn!(
+                topic_id = %key.topic_id,
+                partition = key.partition,
+                base_offset = unknown.base_offset,
+                last_offset = unknown.last_offset,
+                runs = unknown.runs,
+                bytes = unknown.bytes,
+                "the write-ahead log holds records of a topic that is not (or no longer) known"
+            );
+            metrics::counter!("streamhouse_recovery_unknown_bytes_total").increment(unknown.bytes);
+        }
     }
 
     /// Ranges are committed in the order of the log and at block boundaries, so the first run that
@@ -66,8 +121,11 @@ impl WalSink {
 
     fn restore(&mut self, recovered: RecoveredRun) -> Result<(), RecoverError> {
         let RecoveredRun { key, mut run, batches } = recovered;
-        // A topic that was deleted leaves its runs behind until the file goes.
-        let Some(partition) = self.log.partition(&key) else { return Ok(()) };
+        let Some(partition) = self.log.partition(&key) else {
+            let known = self.unknown.get(&key).copied();
+            self.unknown.insert(key, UnknownRuns::take(known, &run));
+            return Ok(());
+        };
         self.bytes += u64::from(run.len);
         // Kept on disk: the tail in memory is for what is appended from now on.
         run.data = None;
@@ -122,10 +180,38 @@ impl RecoverySink for WalSink {
         }
     }
 
-    /// Files go in order and only once objects hold all of them, so a missing file that lies
-    /// above every known object was never released.
+    /// Files go in order and only once objects held all of them, which is noted first. The objects
+    /// may have gone since.
     async fn released(&mut self, missing: Range<u64>) -> bool {
-        let newest = self.objects.keys().next_back().map(|(file_id, _)| *file_id);
-        newest.is_none_or(|newest| missing.end <= newest + 1)
+        missing.end <= self.file_id_floor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::wal::SimWalFs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn runs_of_unknown_partitions_are_counted_from_the_first_to_the_last_offset() {
+        use crate::wal::WalFs;
+        let fs = SimWalFs::new(common::rng::Rng::seeded(1));
+        let file = fs.create("f", 4096, vec![0; 4096].into()).await.unwrap();
+        let file = Arc::new(WalFileRef::new(1, 2, file.reader().unwrap()));
+        let run = |base_offset: i64, len: u32| Run {
+            base_offset,
+            last_offset: base_offset + 9,
+            max_timestamp: 0,
+            leader_epoch: 0,
+            file: Arc::clone(&file),
+            position: 0,
+            len,
+            data: None,
+        };
+        let known = UnknownRuns::take(None, &run(20, 100));
+        let known = UnknownRuns::take(Some(known), &run(30, 50));
+        let found = (known.base_offset, known.last_offset, known.runs, known.bytes);
+        assert_eq!(found, (20, 39, 2, 150));
     }
 }

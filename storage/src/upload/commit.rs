@@ -12,6 +12,7 @@ use tracing::{debug, error, warn};
 use super::{
     Ended, Shared,
     prepare::{Prepared, PreparedObject},
+    released,
 };
 use crate::object::{ExtentTarget, Origin, PartitionFooter};
 
@@ -84,8 +85,9 @@ impl Committer {
     async fn commit(&self, origin: Origin, prepared: PreparedObject) -> Result<(), Ended> {
         let PreparedObject { object, footer, in_use } = prepared;
         let mut backoff = self.shared.deps.storage.backoff();
+        let mut kept_back = false;
         let (targets, outcomes) = loop {
-            let (targets, extents) = self.extents(&footer.partitions);
+            let (targets, extents) = self.extents(&footer.partitions, &mut kept_back);
             let commit = L0Commit {
                 id: object.id,
                 size: object.size,
@@ -120,7 +122,6 @@ impl Committer {
                 return Err(Ended::Stopped);
             }
         };
-        let mut kept_back = false;
         for ((target, extent), outcome) in targets.iter().zip(outcomes) {
             match outcome {
                 ExtentOutcome::Committed => target.committed(&object, extent),
@@ -140,16 +141,27 @@ impl Committer {
         metrics::counter!("streamhouse_upload_objects_total").increment(1);
         metrics::counter!("streamhouse_upload_bytes_total").increment(object.size);
         if kept_back {
-            // The rejected suffix exists only there: this process never deletes it.
+            // What was not committed exists only there: this process never deletes it.
             std::mem::forget(in_use);
         }
         Ok(())
     }
 
-    /// The extents of the partitions that are served here, under their current epochs.
-    fn extents(&self, partitions: &[PartitionFooter]) -> (Vec<Arc<dyn ExtentTarget>>, Vec<Extent>) {
+    /// The extents of the partitions that are served here, under their current epochs. What is left
+    /// out of a partition that is closed but not deleted is `kept_back`: its owner is another, and
+    /// that was reported when its first extent was refused.
+    fn extents(
+        &self,
+        partitions: &[PartitionFooter],
+        kept_back: &mut bool,
+    ) -> (Vec<Arc<dyn ExtentTarget>>, Vec<Extent>) {
         let served = |partition: &PartitionFooter| {
             let target = self.shared.deps.partitions.target(&partition.key)?;
+            if target.is_closed() {
+                debug!(partition = %partition.key, "extent of a closed partition left out");
+                *kept_back = true;
+                return None;
+            }
             let extent = partition.extent(target.leader_epoch());
             Some((target, extent))
         };
@@ -158,6 +170,18 @@ impl Committer {
 
     async fn release(&self, file_id: u64) -> Result<(), Ended> {
         let mut backoff = self.shared.deps.storage.backoff();
+        let deps = &self.shared.deps;
+        while let Err(error) = released::note(&deps.metadata, &deps.fence, file_id).await {
+            if matches!(&error, crate::Error::Metadata(error) if error.is_fenced()) {
+                error!(%error, "upload stopped: another process has the metadata store");
+                self.shared.fence();
+                return Err(Ended::Fenced);
+            }
+            warn!(file_id, %error, "noting a released WAL file failed, will try again");
+            if !self.shared.pause(backoff.pause()).await {
+                return Err(Ended::Stopped);
+            }
+        }
         while let Err(error) = self.shared.deps.wal.release(file_id).await {
             warn!(file_id, %error, "releasing a WAL file failed, will try again");
             if !self.shared.pause(backoff.pause()).await {

@@ -10,7 +10,10 @@ use metadata::{ObjectLevel, ObjectState};
 
 use super::*;
 use crate::{
-    object::testing::{TestWal, World, key, of_object_class},
+    object::{
+        ExtentTarget,
+        testing::{TestWal, World, key, of_object_class},
+    },
     object_store::faulty::{Fault, FaultRates, Operation},
     wal::FileName,
 };
@@ -219,6 +222,42 @@ async fn a_rejected_extent_is_told_to_its_partition_and_the_others_commit() {
     assert_eq!(world.partition(1).rejected_extents().len(), 1);
     assert_eq!(world.partition(0).committed_end(), world.partition(0).next_offset());
     world.partition(0).check(&world.reader()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_partition_is_left_out_and_what_it_had_is_kept() {
+    let (_store, world) = World::faulty(2).await;
+    let events = write_files(&world, 1, 1, false).await;
+    world.partition(1).set_leader_epoch(-5);
+    upload(&world, events).await;
+    let events = write_files(&world, 2, 2, false).await;
+    upload(&world, events).await;
+    assert_eq!(world.partition(1).rejected_extents().len(), 1);
+    assert_eq!(world.partition(0).committed_end(), world.partition(0).next_offset());
+    world.partition(0).check(&world.reader()).await;
+    let objects: Vec<_> =
+        world.partition(0).extents().into_iter().map(|(object, _)| object.id).collect();
+    assert_eq!(objects.len(), 3);
+    assert!(objects.iter().all(|id| world.in_use.contains(id)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_highest_released_file_is_remembered_when_its_objects_are_gone() {
+    let (_store, mut world) = World::faulty(1).await;
+    assert_eq!(last_released(&world.metadata).await.unwrap(), None);
+    let events = write_files_of(&world, 3, 9).await;
+    upload(&world, events).await;
+    assert_eq!(last_released(&world.metadata).await.unwrap(), Some(3));
+    let events = write_files_of(&world, 2, 9).await;
+    upload(&world, events).await;
+    assert_eq!(last_released(&world.metadata).await.unwrap(), Some(3));
+    // It is noted under the session: whoever has lost it releases nothing.
+    let events = write_files_of(&world, 4, 9).await;
+    let fence = world.fence;
+    world.restart().await;
+    world.fence = fence;
+    assert_eq!(upload(&world, events).await, Ended::Fenced);
+    assert_eq!(world.released(), [3, 2]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -449,6 +449,10 @@ impl ExtentTarget for Partition {
         _needless = state.take_extent(StoredExtent { object: Arc::clone(object), extent: *extent });
     }
 
+    fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
     fn rejected(&self, extent: &Extent) {
         error!(
             topic = %self.topic,

@@ -81,6 +81,9 @@ pub trait ExtentTarget: Send + Sync {
     /// and the high watermark of the object class moves. Called in offset order.
     fn committed(&self, object: &Arc<ObjectRef>, extent: &Extent);
 
+    /// Whether it takes nothing any more: its topic was deleted, or an extent was refused before.
+    fn is_closed(&self) -> bool;
+
     /// The metadata store refused the extent: the partition has another owner.
     fn rejected(&self, extent: &Extent);
 

@@ -253,6 +253,10 @@ impl ExtentTarget for TestPartition {
         state.extents.push((Arc::clone(object), *extent));
     }
 
+    fn is_closed(&self) -> bool {
+        !self.state.lock().unwrap().rejected.is_empty()
+    }
+
     fn rejected(&self, extent: &Extent) {
         self.state.lock().unwrap().rejected.push(*extent);
     }

@@ -1,3 +1,5 @@
+//! A partition's state: runs, extents, files let go of, what a synced block and a commit change.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io;

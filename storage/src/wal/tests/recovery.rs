@@ -1,3 +1,5 @@
+//! Recovery: torn tails swept byte by byte, damage refused or repaired, the rewrite of the tail.
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

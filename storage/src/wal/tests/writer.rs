@@ -1,3 +1,5 @@
+//! The writer: order, group commit, roll-back, failed syncs, limits, seals and shutdown.
+
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use common::rng::Rng;

@@ -1,3 +1,5 @@
+//! Directory round trips, and arbitrary bytes that must never panic or allocate what they claim.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use proptest::prelude::*;

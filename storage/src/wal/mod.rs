@@ -16,6 +16,7 @@
 pub mod block;
 mod completion;
 mod current;
+mod direct;
 pub mod durable;
 mod files;
 pub mod fs;

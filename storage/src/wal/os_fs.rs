@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rustix::{fs::FallocateFlags, io::Errno};
 
 use super::{
+    direct::Direct,
     durable,
     fs::{FileName, WalFile, WalFs, WalRead},
     zero,
@@ -94,12 +95,13 @@ impl WalFs for OsWalFs {
 
     async fn create(&self, name: &str, len: u64, head: Bytes) -> io::Result<Box<dyn WalFile>> {
         let file = self.prepare(name, len, &head)?;
-        Ok(Box::new(OsWalFile { file }))
+        Ok(Box::new(OsWalFile { file, direct: Direct::open(&self.dir.join(name))? }))
     }
 
     async fn open(&self, name: &str) -> io::Result<Box<dyn WalFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.dir.join(name))?;
-        Ok(Box::new(OsWalFile { file }))
+        let path = self.dir.join(name);
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Box::new(OsWalFile { file, direct: Direct::open(&path)? }))
     }
 
     async fn remove(&self, name: &str) -> io::Result<()> {
@@ -123,11 +125,13 @@ impl WalFs for OsWalFs {
 #[derive(Debug)]
 struct OsWalFile {
     file: File,
+    /// The way past the page cache, while the file system takes it.
+    direct: Option<Direct>,
 }
 
-#[async_trait]
-impl WalFile for OsWalFile {
-    async fn write_at(&mut self, position: u64, parts: &[Bytes]) -> io::Result<()> {
+impl OsWalFile {
+    /// Writes through the page cache.
+    fn write_cached(&self, position: u64, parts: &[Bytes]) -> io::Result<()> {
         let mut slices: Vec<IoSlice<'_>> =
             parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
         let (mut rest, mut at) = (&mut slices[..], position);
@@ -144,6 +148,20 @@ impl WalFile for OsWalFile {
             }
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl WalFile for OsWalFile {
+    async fn write_at(&mut self, position: u64, parts: &[Bytes]) -> io::Result<()> {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        if let Some(direct) = self.direct.as_mut().filter(|_| Direct::takes(position, len)) {
+            match direct.write(position, parts) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.direct = None,
+                result => return result,
+            }
+        }
+        self.write_cached(position, parts)
     }
 
     async fn sync_data(&mut self) -> io::Result<()> {

@@ -16,12 +16,13 @@ full=
 [ "${1:-}" = --full ] && full=1
 : "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java latency consume}"
 : "${WORK:=$STREAMHOUSE_CACHE/bench}" "${OUT:=$WORK/results.txt}"
+loads="100:16384:none 100:16384:lz4 100:131072:none 100:131072:lz4 1024:16384:none 1024:16384:lz4 1024:131072:none 1024:131072:lz4"
 if [ -n "$full" ]; then
   seconds=15 java_mib=1024 fill_seconds=10
-  loads="100:16384:none 100:16384:lz4 100:131072:none 100:131072:lz4 1024:16384:none 1024:16384:lz4 1024:131072:none 1024:131072:lz4"
+  java_loads=$loads
 else
-  seconds=6 java_mib=256 fill_seconds=4
-  loads="100:16384:none 1024:16384:none 1024:131072:none 1024:131072:lz4"
+  seconds=4 java_mib=192 fill_seconds=4
+  java_loads="100:16384:none 1024:16384:none 1024:131072:lz4"
 fi
 mkdir -p "$WORK"
 
@@ -143,7 +144,7 @@ for label in $BROKERS; do
         for l in $loads; do IFS=: read -r record batch codec <<<"$l"; with_topic "p-$record-$batch-$codec" produce_once "p-$record-$batch-$codec" "$record" "$batch" "$codec"; done
         ;;
       java)
-        for l in $loads; do IFS=: read -r record batch codec <<<"$l"; with_topic "j-$record-$batch-$codec" java_once "j-$record-$batch-$codec" "$record" "$batch" "$codec"; done
+        for l in $java_loads; do IFS=: read -r record batch codec <<<"$l"; with_topic "j-$record-$batch-$codec" java_once "j-$record-$batch-$codec" "$record" "$batch" "$codec"; done
         ;;
       consume) with_topic consumed consume_once consumed ;;
       latency)

@@ -1,0 +1,35 @@
+//! The topics as coordinators see them: an immutable image behind a trait, so that the crate knows
+//! no catalog.
+
+use std::fmt::Debug;
+
+use common::TopicId;
+
+/// A topic of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Its identity.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
+
+/// All topics at one moment.
+pub trait TopicImage: Send + Sync + Debug {
+    /// The topic with this name.
+    fn by_name(&self, name: &str) -> Option<TopicDescription>;
+
+    /// The topic with this id.
+    fn by_id(&self, id: TopicId) -> Option<TopicDescription>;
+
+    /// Every topic's name, ascending.
+    fn names(&self) -> Vec<String>;
+
+    /// Grows with every change, so that nobody compares whole images.
+    fn version(&self) -> u64;
+
+    /// The racks of a partition's replicas, for rack-aware assignors; empty where unknown.
+    fn racks(&self, id: TopicId, partition: i32) -> Vec<String>;
+}

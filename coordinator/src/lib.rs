@@ -15,6 +15,9 @@
 //! `__consumer_offsets` and `__transaction_state`. Formats are Kafka 4.3's own. See
 //! `docs/rfcs/0006-coordinators.md`.
 
+pub mod group;
+mod records;
 pub mod shard;
 pub mod testing;
 pub mod topics;
+pub mod transaction;

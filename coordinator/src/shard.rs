@@ -26,7 +26,7 @@ pub struct EncodedRecord {
     pub value: Option<Bytes>,
 }
 
-/// Why a record of a coordinator's log cannot be read.
+/// Why a record of a coordinator's log cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("coordinator record of type {record_type}: {reason}")]
 pub struct RecordError {
@@ -39,7 +39,10 @@ pub struct RecordError {
 /// A record as its shard means it.
 pub trait LogRecord: Sized + Send + Debug {
     /// The bytes for the log.
-    fn encode(&self) -> EncodedRecord;
+    ///
+    /// # Errors
+    /// [`RecordError`] where a value does not fit its field, such as a string beyond 32,767 bytes.
+    fn encode(&self) -> Result<EncodedRecord, RecordError>;
 
     /// Reads a record back; `None` for a type of a newer release, which is skipped as in Kafka.
     ///

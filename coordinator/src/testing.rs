@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::{ProducerId, rng::Rng};
 
-use crate::shard::{Context, EncodedRecord, LogRecord as _, Outcome, Replayed, Shard, Timers};
+use crate::shard::{Context, EncodedRecord, LogRecord, Outcome, Replayed, Shard, Timers};
 
 /// Unix milliseconds at the beginning of every test: 2026-01-01.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
@@ -116,7 +116,7 @@ impl<S: Shard> Driver<S> {
             answers: &mut answers,
         };
         let outcome = operation(&mut self.shard, &mut context);
-        let records: Vec<_> = outcome.records.iter().map(|record| record.encode()).collect();
+        let records: Vec<_> = outcome.records.iter().map(encoded).collect();
         for record in &records {
             let offset = i64::try_from(self.log.len()).unwrap_or(i64::MAX);
             let at = Replayed { offset, timestamp_ms: now_ms, transaction };
@@ -143,5 +143,13 @@ impl<S: Shard> Driver<S> {
                 self.shard.replay_marker(producer_id, epoch, committed);
             }
         }
+    }
+}
+
+#[allow(clippy::panic, reason = "for tests: a record that cannot be written is a failure")]
+fn encoded<R: LogRecord>(record: &R) -> EncodedRecord {
+    match record.encode() {
+        Ok(encoded) => encoded,
+        Err(error) => panic!("a record of our own cannot be written: {error}: {record:?}"),
     }
 }

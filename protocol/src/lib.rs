@@ -14,6 +14,7 @@
 
 pub mod api_key;
 pub mod codec;
+pub mod coordinator_records;
 pub mod error_code;
 pub mod frame;
 pub mod header;

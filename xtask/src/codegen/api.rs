@@ -78,7 +78,7 @@ impl Api {
 }
 
 impl Half {
-    fn new(spec: MessageSpec, taken: &BTreeSet<String>) -> Result<Self> {
+    pub(super) fn new(spec: MessageSpec, taken: &BTreeSet<String>) -> Result<Self> {
         let mut structs = vec![Struct { name: spec.name, fields: spec.fields.clone() }];
         collect(&spec.fields, &mut structs);
         for (name, fields) in spec.common {

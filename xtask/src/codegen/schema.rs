@@ -7,10 +7,10 @@ use serde_json::Value;
 /// An inclusive range of versions; `None` where the definition says "none".
 pub(super) type Versions = Option<(i16, i16)>;
 
-/// One request or response.
+/// One request or response, half of a record, or data without a key.
 #[derive(Debug)]
 pub(super) struct MessageSpec {
-    pub(super) api_key: i16,
+    pub(super) api_key: Option<i16>,
     pub(super) name: String,
     pub(super) valid: (i16, i16),
     pub(super) flexible: Versions,
@@ -54,7 +54,7 @@ pub(super) enum Kind {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawMessage {
-    api_key: i16,
+    api_key: Option<i16>,
     #[serde(rename = "type")]
     _kind: String,
     #[serde(rename = "listeners")]
@@ -86,7 +86,7 @@ struct RawField {
     name: String,
     #[serde(rename = "type")]
     kind: String,
-    versions: String,
+    versions: Option<String>,
     nullable_versions: Option<String>,
     tagged_versions: Option<String>,
     tag: Option<u32>,
@@ -135,11 +135,14 @@ fn fields(raw: Vec<RawField>, valid: (i16, i16)) -> Result<Vec<Field>> {
 impl Field {
     /// `None` when no valid version of the message has the field.
     fn new(raw: RawField, valid: (i16, i16)) -> Result<Option<Self>> {
-        let declared = versions(&raw.versions)?;
+        let tagged = optional_versions(raw.tagged_versions.as_deref())?;
+        let declared = match &raw.versions {
+            Some(text) => versions(text)?,
+            None => Some(tagged.context("neither versions nor tagged versions")?),
+        };
         let Some(versions_in_use) = declared.and_then(|range| intersect(range, valid)) else {
             return Ok(None);
         };
-        let tagged = optional_versions(raw.tagged_versions.as_deref())?;
         if tagged.is_some() && tagged != declared {
             bail!("a field that is tagged in some of its versions only is not supported");
         }

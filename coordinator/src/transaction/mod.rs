@@ -1,0 +1,3 @@
+//! The transaction coordinator: one state machine per partition of `__transaction_state`.
+
+pub mod records;

@@ -1,0 +1,1 @@
+//! Records that Apache Kafka 4.3.1 wrote.

@@ -148,6 +148,12 @@ impl<Timer: Ord + Clone> Context<'_, Timer> {
             let _ = waiter.send(response);
         })));
     }
+
+    /// Runs something once what this operation writes is durable, for what must not leave the
+    /// shard before; where that fails it is dropped. It must be short and may not wait.
+    pub fn after_durable(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.answers.push(Answer(Box::new(then)));
+    }
 }
 
 /// An answer that is held until it may leave.

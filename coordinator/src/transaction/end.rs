@@ -147,9 +147,8 @@ impl TransactionShard {
             known.state == TransactionState::Ongoing
                 && (known.producer_id, known.producer_epoch) == (*producer_id, *producer_epoch)
         });
-        let abort = known.and_then(|known| {
-            self.fencing_abort(context, transactional_id, known, Some(fresh))
-        });
+        let abort = known
+            .and_then(|known| self.fencing_abort(context, transactional_id, known, Some(fresh)));
         Outcome::write(abort.unwrap_or_default(), ())
     }
 }
@@ -162,10 +161,7 @@ fn identity(metadata: &TransactionMetadata) -> ProducerIdAndEpoch {
 }
 
 /// For clients that know nothing of bumped epochs.
-fn decide_v1(
-    known: &TransactionMetadata,
-    request: &EndTransaction,
-) -> Result<Decision, ErrorCode> {
+fn decide_v1(known: &TransactionMetadata, request: &EndTransaction) -> Result<Decision, ErrorCode> {
     if known.producer_id != request.producer.producer_id {
         return Err(ErrorCode::InvalidProducerIdMapping);
     }

@@ -205,7 +205,8 @@ impl TransactionMetadata {
             _ => TransactionState::CompleteAbort,
         };
         let mut next = self.step(state, now_ms);
-        if let (true, Some(producer_id)) = (self.client_version.bumps_epoch(), self.next_producer_id)
+        if let (true, Some(producer_id)) =
+            (self.client_version.bumps_epoch(), self.next_producer_id)
         {
             next.producer_id = producer_id;
             next.producer_epoch = 0;

@@ -20,7 +20,6 @@
 //!
 //! [`TransactionShard`] decides; [`markers`] says what its decisions ask of the partitions;
 
-
 mod add_partitions;
 mod describe;
 mod end;

@@ -41,7 +41,8 @@ impl LogRecord for TransactionRecord {
 
     fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Option<Self>, RecordError> {
         let newer = |bytes| prefix(bytes).is_some_and(|version| version > VALUE_VERSION);
-        if records::record_type(key)? != TransactionLogKey::RECORD_TYPE || value.is_some_and(newer) {
+        if records::record_type(key)? != TransactionLogKey::RECORD_TYPE || value.is_some_and(newer)
+        {
             return Ok(None);
         }
         let (key, value) = records::decode::<TransactionLogKey>(key, value)?;

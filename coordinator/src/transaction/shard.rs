@@ -117,6 +117,7 @@ impl TransactionShard {
 
     /// Whether the id's transaction is being completed, and if so a signal for when it is: a
     /// channel that closes.
+    #[must_use]
     pub fn completion(&mut self, transactional_id: &str) -> Option<oneshot::Receiver<()>> {
         let entry = self.transactional_ids.get_mut(transactional_id)?;
         entry.metadata.state.is_completing().then(|| {

@@ -84,21 +84,27 @@ impl TransactionState {
     /// Whether Kafka allows the step from this state to `next`.
     #[must_use]
     pub const fn may_become(self, next: Self) -> bool {
-        use TransactionState as S;
         match next {
-            S::Empty | S::Dead => {
-                matches!(self, S::Empty | S::CompleteCommit | S::CompleteAbort)
+            Self::Empty | Self::Dead => {
+                matches!(self, Self::Empty | Self::CompleteCommit | Self::CompleteAbort)
             }
-            S::Ongoing => {
-                matches!(self, S::Ongoing | S::Empty | S::CompleteCommit | S::CompleteAbort)
+            Self::Ongoing => {
+                matches!(
+                    self,
+                    Self::Ongoing | Self::Empty | Self::CompleteCommit | Self::CompleteAbort
+                )
             }
-            S::PrepareCommit | S::PrepareEpochFence => matches!(self, S::Ongoing),
-            S::PrepareAbort => matches!(
+            Self::PrepareCommit | Self::PrepareEpochFence => matches!(self, Self::Ongoing),
+            Self::PrepareAbort => matches!(
                 self,
-                S::Ongoing | S::Empty | S::CompleteCommit | S::CompleteAbort | S::PrepareEpochFence
+                Self::Ongoing
+                    | Self::Empty
+                    | Self::CompleteCommit
+                    | Self::CompleteAbort
+                    | Self::PrepareEpochFence
             ),
-            S::CompleteCommit => matches!(self, S::PrepareCommit),
-            S::CompleteAbort => matches!(self, S::PrepareAbort),
+            Self::CompleteCommit => matches!(self, Self::PrepareCommit),
+            Self::CompleteAbort => matches!(self, Self::PrepareAbort),
         }
     }
 }

@@ -83,10 +83,7 @@ impl Fixture {
     /// Runs an operation, again with a producer id where it needs one.
     fn attempt<T>(
         &mut self,
-        mut operation: impl FnMut(
-            &mut Driver<TransactionShard>,
-            Option<ProducerId>,
-        ) -> Attempt<T>,
+        mut operation: impl FnMut(&mut Driver<TransactionShard>, Option<ProducerId>) -> Attempt<T>,
     ) -> Result<T, ErrorCode> {
         let attempt = match operation(&mut self.driver, None) {
             Attempt::NeedsProducerId => {
@@ -107,7 +104,10 @@ impl Fixture {
         })
     }
 
-    fn init(&mut self, expected: Option<ProducerIdAndEpoch>) -> Result<ProducerIdAndEpoch, ErrorCode> {
+    fn init(
+        &mut self,
+        expected: Option<ProducerIdAndEpoch>,
+    ) -> Result<ProducerIdAndEpoch, ErrorCode> {
         self.init_with(&init_request(ID, expected))
     }
 
@@ -156,7 +156,8 @@ impl Fixture {
     }
 
     fn end_v1(&mut self, producer: ProducerIdAndEpoch, committed: bool) -> Result<(), ErrorCode> {
-        self.end_as(producer, committed, TransactionVersion::V0).map(|ended| assert_eq!(ended, None))
+        self.end_as(producer, committed, TransactionVersion::V0)
+            .map(|ended| assert_eq!(ended, None))
     }
 
     /// The markers that are asked for and were not taken yet.
@@ -199,10 +200,8 @@ impl Fixture {
     fn force(&mut self, change: impl FnOnce(&mut TransactionMetadata)) {
         let mut metadata = self.known();
         change(&mut metadata);
-        let record = super::TransactionRecord {
-            transactional_id: ID.to_owned(),
-            metadata: Some(metadata),
-        };
+        let record =
+            super::TransactionRecord { transactional_id: ID.to_owned(), metadata: Some(metadata) };
         self.driver.run(|_, _| Outcome::write(vec![record], ()));
     }
 }

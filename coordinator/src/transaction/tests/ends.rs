@@ -95,9 +95,33 @@ fn a_repeated_end_is_known_by_its_epoch() {
     let same = Ok(0);
     let bumps = Ok(1);
     for (ended, answers) in [
-        (None, [(false, true, fenced), (false, false, bumps), (true, true, fenced), (true, false, invalid)]),
-        (Some(false), [(false, true, same), (false, false, bumps), (true, true, invalid), (true, false, invalid)]),
-        (Some(true), [(false, true, invalid), (false, false, bumps), (true, true, same), (true, false, invalid)]),
+        (
+            None,
+            [
+                (false, true, fenced),
+                (false, false, bumps),
+                (true, true, fenced),
+                (true, false, invalid),
+            ],
+        ),
+        (
+            Some(false),
+            [
+                (false, true, same),
+                (false, false, bumps),
+                (true, true, invalid),
+                (true, false, invalid),
+            ],
+        ),
+        (
+            Some(true),
+            [
+                (false, true, invalid),
+                (false, false, bumps),
+                (true, true, same),
+                (true, false, invalid),
+            ],
+        ),
     ] {
         for (committed, repeated, expected) in answers {
             let (mut fixture, now) = arrive(ended);

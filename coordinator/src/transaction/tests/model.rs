@@ -183,8 +183,19 @@ impl World {
                 }
             }
             Step::Reload => self.fixture.reload(),
-            Step::Advance(seconds) => {
-                self.fixture.driver.advance(Duration::from_secs(seconds));
+            Step::Advance(seconds) => self.advance(Duration::from_secs(seconds)),
+        }
+    }
+
+    /// Time passes, and whoever needs a producer id to time out gets one.
+    fn advance(&mut self, by: Duration) {
+        self.fixture.driver.advance(by);
+        while let Ok(work) = self.fixture.work.try_recv() {
+            if let Work::Abort(timed_out) = work {
+                let fresh = self.fixture.fresh();
+                self.fixture
+                    .driver
+                    .run(|shard, context| shard.abort_timed_out(context, &timed_out, fresh));
             }
         }
     }
@@ -233,15 +244,16 @@ impl World {
         number: i32,
     ) -> Result<(), ErrorCode> {
         let at = usize::try_from(number).unwrap();
+        let request = Fixture::add_request(identity, &[number], self.version);
+        // An older client adds the partition first, by a request of its own.
+        if !self.bumps() && !self.clients[tag.0].added.contains(&number) {
+            self.fixture.add_with(&request)?;
+            self.clients[tag.0].added.insert(number);
+        }
         if !self.partitions[at].is_open(identity) {
-            let request = Fixture::add_request(identity, &[number], self.version);
             if self.bumps() {
                 self.fixture.add_with(&request)?;
             } else {
-                if !self.clients[tag.0].added.contains(&number) {
-                    self.fixture.add_with(&request)?;
-                    self.clients[tag.0].added.insert(number);
-                }
                 let verified = self.fixture.driver.shard.verify_partitions(&request)?;
                 verified[&partition(number)]?;
             }
@@ -266,7 +278,7 @@ impl World {
 
     /// Lets everything come to rest: open transactions time out, markers are written.
     fn heal(&mut self) {
-        self.fixture.driver.advance(TIMEOUT);
+        self.advance(TIMEOUT);
         while self.completing.is_some() || self.fixture.state_or_empty().is_completing() {
             self.take_up();
             if let Some((markers, left)) = self.completing.take() {

@@ -16,7 +16,9 @@
 //! `docs/rfcs/0006-coordinators.md`.
 
 pub mod group;
+pub mod log;
 mod records;
+pub mod runtime;
 pub mod shard;
 pub mod testing;
 pub mod topics;

@@ -96,17 +96,25 @@ pub struct Outcome<R, Record> {
     pub records: Vec<Record>,
     /// Given to the caller once the records are durable.
     pub response: R,
+    /// Whether each record stands for itself, so that several batches will do.
+    pub(crate) in_parts: bool,
 }
 
 impl<R, Record> Outcome<R, Record> {
     /// Nothing changes.
     pub fn read(response: R) -> Self {
-        Self { records: Vec::new(), response }
+        Self { records: Vec::new(), response, in_parts: false }
     }
 
     /// These records, then this response.
     pub fn write(records: Vec<Record>, response: R) -> Self {
-        Self { records, response }
+        Self { records, response, in_parts: false }
+    }
+
+    /// These records, as many batches as it takes, then this response: for what may be lost in part,
+    /// such as tombstones that the next run would write again.
+    pub fn write_in_parts(records: Vec<Record>, response: R) -> Self {
+        Self { records, response, in_parts: true }
     }
 }
 

@@ -26,7 +26,7 @@ impl GroupShard {
         for group_id in self.groups.keys() {
             self.expire_offsets_of(group_id, context, &mut records);
         }
-        GroupOutcome::write(records, ())
+        GroupOutcome::write_in_parts(records, ())
     }
 
     fn expire_offsets_of(

@@ -17,6 +17,7 @@
 
 pub mod group;
 pub mod log;
+pub mod partition;
 mod records;
 pub mod runtime;
 pub mod shard;

@@ -11,6 +11,7 @@ pub mod error;
 pub mod kind;
 pub mod offsets;
 pub mod records;
+pub mod service;
 pub mod shard;
 
 pub use self::{
@@ -18,5 +19,6 @@ pub use self::{
     error::GroupError,
     kind::{CommitIdentity, CommitPartitionValidator, Group, OffsetExpiration},
     records::GroupRecord,
+    service::GroupCoordinator,
     shard::{GroupContext, GroupOutcome, GroupShard, GroupTimer},
 };

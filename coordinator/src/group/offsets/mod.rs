@@ -3,7 +3,10 @@
 mod retention;
 mod store;
 
-pub use self::store::{CommittedOffset, Offsets};
+pub use self::{
+    retention::DeletedTopic,
+    store::{CommittedOffset, Offsets},
+};
 
 use protocol::coordinator_records::{
     legacy_offset_commit::{LegacyOffsetCommitKey, LegacyOffsetCommitValue},

@@ -1,11 +1,22 @@
-//! Offsets that nobody needs any more: expired, and those of groups that end with them.
+//! Offsets that nobody needs any more: expired, of topics that are gone, and of groups that end with
+//! them.
 
 use protocol::coordinator_records::offset_commit::OffsetCommitKey;
+use uuid::Uuid;
 
 use super::CommittedOffset;
 use crate::group::{
     GroupContext, GroupOutcome, GroupRecord, GroupShard, GroupTimer, OffsetExpiration,
 };
+
+/// A topic that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedTopic {
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub id: Uuid,
+}
 
 /// A tombstone for one partition's offset.
 pub(crate) fn offset_tombstone(group: &str, topic: &str, partition: i32) -> GroupRecord {
@@ -37,13 +48,17 @@ impl GroupShard {
     ) {
         let Some(group) = self.groups.get(group_id) else { return };
         let expiration = group.offset_expiration();
+        let topics = self.topics();
         let mut all_expired = !self.offsets.has_pending(group_id);
         for (topic, partitions) in self.offsets.of_group(group_id).into_iter().flatten() {
             let subscribed = group.is_subscribed_to(topic);
+            let exists = topics.by_name(topic).map(|topic| topic.id.0);
             for (partition, offset) in partitions {
-                let expires = !subscribed
-                    && self.is_expired(expiration, offset, context.now_ms)
-                    && !self.offsets.is_pending(group_id, topic, *partition);
+                let gone =
+                    exists.is_none_or(|id| !offset.topic_id.is_nil() && offset.topic_id != id);
+                let expired = !subscribed && self.is_expired(expiration, offset, context.now_ms);
+                let expires =
+                    (gone || expired) && !self.offsets.is_pending(group_id, topic, *partition);
                 if expires {
                     records.push(offset_tombstone(group_id, topic, *partition));
                 }
@@ -54,6 +69,31 @@ impl GroupShard {
             group.cancel_timers(group_id, context);
             group.tombstones(group_id, records);
         }
+    }
+
+    /// The tombstones of all offsets of topics that are gone, those of open transactions included.
+    pub(crate) fn tombstones_of_topics(&self, deleted: &[DeletedTopic]) -> Vec<GroupRecord> {
+        let mut records = Vec::new();
+        let is_of = |topic: &DeletedTopic, offset: &CommittedOffset| {
+            offset.topic_id.is_nil() || offset.topic_id == topic.id
+        };
+        for topic in deleted {
+            for (group, topics) in self.offsets.groups() {
+                for (partition, offset) in topics.get(&topic.name).into_iter().flatten() {
+                    if is_of(topic, offset) {
+                        records.push(offset_tombstone(group, &topic.name, *partition));
+                    }
+                }
+            }
+            for (group, name, partition, offset) in self.offsets.pending() {
+                let written = self.offsets.committed(group, name, partition);
+                let written = written.is_some_and(|offset| is_of(topic, offset));
+                if name == topic.name && is_of(topic, offset) && !written {
+                    records.push(offset_tombstone(group, name, partition));
+                }
+            }
+        }
+        records
     }
 
     fn is_expired(

@@ -1,7 +1,7 @@
 //! The object store as this crate uses it: put once, read ranges, list, delete.
 //!
 //! A thin layer over [`object_store::ObjectStore`], which is the seam for faults: per-attempt
-//! timeouts, bounded retries out of one budget (an outage at most doubles the request rate),
+//! timeouts, hedged reads, bounded retries out of one budget (an outage at most doubles the request rate),
 //! metrics, and unknown outcomes resolved. Invariant: when [`ObjectStorage::put`] or
 //! [`ObjectStorage::put_parts`] returns `Ok`, exactly the given bytes are durable under the key.
 //!
@@ -9,6 +9,7 @@
 
 mod budget;
 pub mod faulty;
+mod hedge;
 mod local;
 mod multipart;
 #[cfg(test)]
@@ -32,7 +33,7 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-use self::budget::RetryBudget;
+use self::{budget::RetryBudget, hedge::Hedging};
 pub use self::{local::DurableLocalStore, multipart::PartSource};
 use crate::object::{Error, Result};
 
@@ -87,6 +88,7 @@ pub struct ObjectStorage {
     clock: SharedClock,
     rng: Rng,
     budget: RetryBudget,
+    hedging: Hedging,
     reads: Semaphore,
     /// One put of a large body at a time.
     large_puts: Semaphore,
@@ -124,8 +126,19 @@ impl ObjectStorage {
     ) -> Self {
         let reads = Semaphore::new(options.reads_in_flight_max.max(1));
         let budget = RetryBudget::new();
-        let (prefix, large_puts) = (Path::default(), Semaphore::new(1));
-        Self { store, prefix, local_root: None, options, clock, rng, budget, reads, large_puts }
+        let (prefix, large_puts, hedging) = (Path::default(), Semaphore::new(1), Hedging::new());
+        Self {
+            store,
+            prefix,
+            local_root: None,
+            options,
+            clock,
+            rng,
+            budget,
+            hedging,
+            reads,
+            large_puts,
+        }
     }
 
     /// The directory of a store of local files: its objects may be read and made there directly.
@@ -199,11 +212,7 @@ impl ObjectStorage {
         #[allow(clippy::expect_used, reason = "the semaphore is private and never closed")]
         let _permit = self.reads.acquire().await.expect("the permits are never closed");
         let location = self.location(key);
-        let bytes = self
-            .retried("get", key, self.options.read_timeout, || {
-                get_exactly(&self.store, &location, range.clone())
-            })
-            .await?;
+        let bytes = self.repeated(|| self.get_hedged(key, &location, &range)).await?;
         metrics::counter!("streamhouse_object_store_bytes_total", "direction" => "in")
             .increment(bytes.len() as u64);
         Ok(bytes)
@@ -281,7 +290,7 @@ impl ObjectStorage {
         path
     }
 
-    /// Runs `attempt` until it succeeds, fails for good, or the attempts or the budget run out.
+    /// [`Self::repeated`] with a bound on each attempt.
     async fn retried<T, F, Fut>(
         &self,
         operation: &'static str,
@@ -293,10 +302,19 @@ impl ObjectStorage {
         F: FnMut() -> Fut,
         Fut: Future<Output = object_store::Result<T>>,
     {
+        self.repeated(|| self.once(operation, key, timeout, attempt())).await
+    }
+
+    /// Runs `attempt` until it succeeds, fails for good, or the attempts or the budget run out.
+    async fn repeated<T, F, Fut>(&self, mut attempt: F) -> Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
         let mut backoff = self.backoff();
         let mut attempts = 1;
         loop {
-            let error = match self.once(operation, key, timeout, attempt()).await {
+            let error = match attempt().await {
                 Ok(value) => {
                     self.budget.succeeded();
                     return Ok(value);

@@ -123,6 +123,13 @@ impl Partition {
         Ok(result)
     }
 
+    /// Whether a read from `offset` has to ask an object for its first bytes, which takes its time.
+    #[must_use]
+    pub fn is_cold(&self, offset: i64) -> bool {
+        let state = self.lock();
+        matches!(state.plan(offset, state.high_watermark), Step::Cold { .. })
+    }
+
     fn take_run(&self, gather: &mut Gather, run: &Bytes) -> Result<(), ReadError> {
         let offset = gather.next_offset;
         gather.take_run(run).map_err(|reason| self.damaged(offset, &reason))

@@ -6,6 +6,7 @@
 
 mod read;
 mod response;
+mod wave;
 
 use std::{sync::Arc, time::Duration};
 
@@ -166,13 +167,7 @@ impl Work<'_> {
 
     /// Reads the partitions picked, in order, within the response's byte bound.
     async fn read(&mut self, picked: &[bool], look: Look) {
-        let mut bytes = 0;
-        for (read, picked) in self.reads.iter_mut().zip(picked) {
-            if *picked {
-                read.run(self.broker, &self.limits, look, bytes).await;
-            }
-            bytes += read.bytes();
-        }
+        wave::read_picked(self.broker, &self.limits, look, &mut self.reads, picked).await;
     }
 
     /// Whether the client should not wait any longer.

@@ -44,6 +44,20 @@ pub(super) enum Look {
     Log,
 }
 
+/// What one partition may add to the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) max_bytes: usize,
+    /// Give the first batch whatever its size: the response has none yet (KIP-74).
+    pub(super) min_one_batch: bool,
+}
+
+impl Share {
+    pub(super) fn is_nothing(&self) -> bool {
+        self.max_bytes == 0 && !self.min_one_batch
+    }
+}
+
 /// One partition of a fetch.
 pub(super) struct PartitionRead {
     key: FetchKey,
@@ -104,32 +118,73 @@ impl PartitionRead {
         (self.key, self.data, self.reservation)
     }
 
-    /// Reads, given that the partitions before this one have `bytes_before`.
-    pub(super) async fn run(
-        &mut self,
-        broker: &Broker,
-        limits: &Limits,
-        look: Look,
-        bytes_before: usize,
-    ) {
-        let Some(partition) = self.partition.clone() else { return };
+    /// Says what can be said without reading; whether there is more to be read.
+    pub(super) fn look(&mut self, limits: &Limits, look: Look) -> bool {
+        let Some(partition) = self.partition.clone() else { return false };
         self.reservation = None;
         let offsets = partition.offsets();
         self.seen_high_watermark = offsets.high_watermark;
-        self.data = match self.check(&partition, &offsets, limits) {
+        let checked = self.check(&partition, &offsets, limits);
+        let readable = matches!(checked, Ok(None))
+            && !(look == Look::Offsets && self.at_end(&offsets, limits));
+        let found = || found(self.key.partition, &offsets, limits.isolation);
+        self.data = match checked {
             Err(error) => failed(self.key.partition, error),
-            Ok(Some(diverging_epoch)) => PartitionData {
-                diverging_epoch,
-                ..found(self.key.partition, &offsets, limits.isolation)
-            },
-            Ok(None) if look == Look::Offsets && self.at_end(&offsets, limits) => {
-                found(self.key.partition, &offsets, limits.isolation)
-            }
-            Ok(None) => match self.read(broker, &partition, &offsets, limits, bytes_before).await {
-                Ok(data) => data,
-                Err(refused) => self.refuse(&refused, limits),
-            },
+            Ok(Some(diverging_epoch)) => PartitionData { diverging_epoch, ..found() },
+            Ok(None) => found(),
         };
+        readable
+    }
+
+    /// Whether its first bytes come from an object.
+    pub(super) fn is_cold(&self) -> bool {
+        self.partition.as_ref().is_some_and(|partition| partition.is_cold(self.fetch.fetch_offset))
+    }
+
+    /// What it may read where `bytes_before` may be taken by those before it.
+    pub(super) fn share(&self, limits: &Limits, bytes_before: usize) -> Share {
+        let partition_max = usize::try_from(self.fetch.max_bytes).unwrap_or_default();
+        Share {
+            max_bytes: partition_max.min(limits.max_bytes.saturating_sub(bytes_before)),
+            min_one_batch: bytes_before == 0,
+        }
+    }
+
+    /// Reads its share, with memory reserved for it.
+    pub(super) async fn read(
+        &mut self,
+        broker: &Broker,
+        limits: &Limits,
+        share: Share,
+        reserved: Reservation,
+    ) {
+        let Some(partition) = self.partition.clone() else { return };
+        let request = ReadRequest {
+            offset: self.fetch.fetch_offset,
+            max_bytes: share.max_bytes,
+            min_one_batch: share.min_one_batch,
+            isolation: limits.isolation,
+        };
+        self.data = match partition.read(request).await {
+            Ok(result) => {
+                self.seen_high_watermark = result.high_watermark;
+                self.keep(broker, reserved, share.max_bytes, result.records.len());
+                answer(self.key.partition, result, limits.isolation)
+            }
+            Err(refused) => self.refuse(&refused, limits),
+        };
+    }
+
+    /// Takes back what was read: it has no room after all.
+    pub(super) fn leave_out(&mut self) {
+        self.data.records = Some(Records::new());
+        self.data.aborted_transactions = self.data.aborted_transactions.take().map(|_| Vec::new());
+        self.reservation = None;
+    }
+
+    /// Whether it was read, without an error, and nothing fitted in.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes() == 0 && self.data.error_code == ErrorCode::None.code()
     }
 
     /// What can be said without reading; a diverging epoch where the client's log is not a prefix
@@ -166,39 +221,6 @@ impl PartitionRead {
             IsolationLevel::ReadCommitted => offsets.last_stable,
         };
         (bound..=offsets.log_end).contains(&self.fetch.fetch_offset)
-    }
-
-    async fn read(
-        &mut self,
-        broker: &Broker,
-        partition: &Partition,
-        offsets: &Offsets,
-        limits: &Limits,
-        bytes_before: usize,
-    ) -> Result<PartitionData, ReadError> {
-        let nothing = || found(self.key.partition, offsets, limits.isolation);
-        let partition_max = usize::try_from(self.fetch.max_bytes).unwrap_or_default();
-        let max_bytes = partition_max.min(limits.max_bytes.saturating_sub(bytes_before));
-        let min_one_batch = bytes_before == 0;
-        if max_bytes == 0 && !min_one_batch {
-            return Ok(nothing());
-        }
-        let reserved = match broker.fetch_memory.try_acquire(max_bytes) {
-            Some(reserved) => reserved,
-            // Never waits for memory while holding some: what is there is answered first.
-            None if !min_one_batch => return Ok(nothing()),
-            None => broker.fetch_memory.acquire(max_bytes).await,
-        };
-        let request = ReadRequest {
-            offset: self.fetch.fetch_offset,
-            max_bytes,
-            min_one_batch,
-            isolation: limits.isolation,
-        };
-        let result = partition.read(request).await?;
-        self.seen_high_watermark = result.high_watermark;
-        self.keep(broker, reserved, max_bytes, result.records.len());
-        Ok(answer(self.key.partition, result, limits.isolation))
     }
 
     /// Holds on to as much memory as was read, not as might have been: less as a rule, more where

@@ -273,7 +273,7 @@ impl Catalog {
             let mut topic = entry.topic.clone();
             topic.configs = overrides;
             topic.config_version = version;
-            inner.reconfigure(topic)
+            inner.reconfigure(topic).await
         })
         .await
     }
@@ -281,13 +281,15 @@ impl Catalog {
     /// Computes every topic's configuration anew, after a default of the broker has changed.
     ///
     /// # Errors
-    /// As the log fails.
+    /// The first topic's at which the log failed; the others have theirs.
     pub async fn refresh_configs(&self) -> Result<(), Error> {
         self.change(|inner| async move {
+            let mut result = Ok(());
             for entry in inner.image().topics() {
-                inner.reconfigure(entry.topic.clone())?;
+                let configured = inner.reconfigure(entry.topic.clone()).await;
+                result = result.and(configured.map(drop));
             }
-            Ok(())
+            result
         })
         .await
     }
@@ -323,18 +325,29 @@ impl Inner {
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// Hands a new or grown topic to the log, then shows it.
+    /// Hands a new or grown topic to the log, then shows it: what the store has made exists, also
+    /// where the log could not record what follows from it.
     async fn take_over(&self, topic: Topic) -> Result<Arc<TopicEntry>, Error> {
         let log_config = Arc::new(self.configs.log_config(&topic.configs));
-        self.log.add_topic(&topic, Arc::clone(&log_config)).await?;
-        let entry = Arc::new(self.entry(topic, log_config)?);
-        self.publish(self.image().with(Arc::clone(&entry)));
+        let added = self.log.add_topic(&topic, Arc::clone(&log_config)).await;
+        let entry = self.show(topic, log_config)?;
+        added?;
         Ok(entry)
     }
 
-    fn reconfigure(&self, topic: Topic) -> Result<Arc<TopicEntry>, Error> {
+    async fn reconfigure(&self, topic: Topic) -> Result<Arc<TopicEntry>, Error> {
         let log_config = Arc::new(self.configs.log_config(&topic.configs));
-        self.log.configure(topic.id, &log_config);
+        let configured = self.log.configure(topic.id, &log_config).await;
+        let entry = self.show(topic, log_config)?;
+        configured?;
+        Ok(entry)
+    }
+
+    fn show(
+        &self,
+        topic: Topic,
+        log_config: Arc<TopicLogConfig>,
+    ) -> Result<Arc<TopicEntry>, Error> {
         let entry = Arc::new(self.entry(topic, log_config)?);
         self.publish(self.image().with(Arc::clone(&entry)));
         Ok(entry)

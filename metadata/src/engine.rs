@@ -16,7 +16,7 @@ use crate::{
     },
     request::{
         ExtentOutcome, L0Commit, L1Commit, LogStart, NewEpochStart, NewObject, NewTopic,
-        OpenSession,
+        OpenSession, ReadableEnd,
     },
     rows::Rows,
     store::MetadataStore,
@@ -161,6 +161,10 @@ impl<B: Backend> MetadataStore for B {
 
     async fn advance_log_start(&self, fence: &Fence, log_starts: Vec<LogStart>) -> Result<()> {
         write!(self, fence, |rows| partitions::advance_log_start(rows, &log_starts))
+    }
+
+    async fn record_readable_ends(&self, fence: &Fence, ends: Vec<ReadableEnd>) -> Result<()> {
+        write!(self, fence, |rows| partitions::record_readable_ends(rows, &ends))
     }
 
     async fn register_object(&self, fence: &Fence, object: NewObject) -> Result<()> {

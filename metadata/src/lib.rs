@@ -35,7 +35,7 @@ pub use model::{
 };
 pub use request::{
     ExtentOutcome, L0Commit, L1Commit, L1Input, L1Output, LogStart, NewEpochStart, NewObject,
-    NewTopic, OpenSession,
+    NewTopic, OpenSession, ReadableEnd,
 };
 pub use sqlite::SqliteStore;
 pub use store::MetadataStore;

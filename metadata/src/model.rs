@@ -68,6 +68,9 @@ pub struct Partition {
     pub log_start_offset: i64,
     /// The end of what L0 commits have taken over, exclusive; the next extent begins here.
     pub committed_end_offset: i64,
+    /// Below it a record may be read as soon as the owner's WAL has synced it, from it on only
+    /// once an object holds it; `None` where the former holds for all records.
+    pub readable_end_offset: Option<i64>,
 }
 
 /// The first offset that was written under a leader epoch.

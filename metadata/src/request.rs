@@ -58,6 +58,17 @@ pub struct LogStart {
     pub log_start_offset: i64,
 }
 
+/// Up to where a partition's records may be read before an object holds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadableEnd {
+    /// The partition.
+    pub key: PartitionKey,
+    /// The current leader epoch, as proof of ownership.
+    pub leader_epoch: i32,
+    /// As [`crate::Partition::readable_end_offset`].
+    pub readable_end_offset: Option<i64>,
+}
+
 /// An object that is about to be put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewObject {

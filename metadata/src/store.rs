@@ -15,7 +15,7 @@ use crate::{
     model::{Fence, Image, ObjectRow, ObjectState, Session, Topic},
     request::{
         ExtentOutcome, L0Commit, L1Commit, LogStart, NewEpochStart, NewObject, NewTopic,
-        OpenSession,
+        OpenSession, ReadableEnd,
     },
 };
 
@@ -134,6 +134,14 @@ pub trait MetadataStore: Send + Sync + Debug {
     /// [`StaleEpoch`](crate::Error::StaleEpoch),
     /// [`UnknownPartition`](crate::Error::UnknownPartition); then none was moved.
     async fn advance_log_start(&self, fence: &Fence, log_starts: Vec<LogStart>) -> Result<()>;
+
+    /// Records up to where partitions' records may be read before an object holds them.
+    ///
+    /// # Errors
+    /// [`StaleEpoch`](crate::Error::StaleEpoch),
+    /// [`UnknownPartition`](crate::Error::UnknownPartition),
+    /// [`InvalidRequest`](crate::Error::InvalidRequest); then none was changed.
+    async fn record_readable_ends(&self, fence: &Fence, ends: Vec<ReadableEnd>) -> Result<()>;
 
     // Objects.
 

@@ -78,6 +78,8 @@ pub struct Options {
     pub wal_max_bytes: u64,
     /// Bound on the tail in memory, bytes.
     pub tail_bytes: u64,
+    /// Whether topics change their durability class.
+    pub class_changes: bool,
 }
 
 impl Options {
@@ -114,6 +116,7 @@ impl Options {
             wal_file_bytes: 1 << 20,
             wal_max_bytes: if on() { 4 << 20 } else { 64 << 20 },
             tail_bytes: if on() { 1 << 20 } else { 8 << 20 },
+            class_changes: on(),
         }
     }
 }
@@ -163,7 +166,7 @@ impl fmt::Display for Options {
         write!(
             f,
             "seed {} lives {} faults [{}] partitions local {} object {} fetchers {} \
-             delete-records {} topic-churn {} value {} B wal {}/{} MiB tail {} MiB producers",
+             delete-records {} topic-churn {} class-changes {} value {} B wal {}/{} MiB tail {} MiB producers",
             self.seed,
             self.lives,
             self.faults.names().join(" "),
@@ -172,6 +175,7 @@ impl fmt::Display for Options {
             self.fetchers,
             self.delete_records,
             self.topic_churn,
+            self.class_changes,
             self.value_bytes_max,
             self.wal_file_bytes >> 20,
             self.wal_max_bytes >> 20,

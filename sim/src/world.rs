@@ -249,8 +249,11 @@ impl World {
             let name = format!("fetcher {index}");
             Arc::new(Fetcher::new(name, fork(&self.rng), Arc::clone(history), &made))
         };
-        let duties =
-            Duties { delete_records: options.delete_records, topic_churn: options.topic_churn };
+        let duties = Duties {
+            delete_records: options.delete_records,
+            topic_churn: options.topic_churn,
+            class_changes: options.class_changes,
+        };
         self.clients = Some(Clients {
             producers,
             fetchers: (0..options.fetchers).map(fetcher).collect(),

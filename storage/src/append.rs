@@ -11,7 +11,6 @@ use protocol::records::{BatchHeader, TimestampType, ValidatedRecords};
 use tokio::sync::oneshot;
 
 use crate::{
-    config::Durability,
     error::AppendError,
     partition::{Partition, PendingAck, State},
     producer_state::{ProducerAppend, ProducerBatch, SequenceCheck},
@@ -114,7 +113,7 @@ impl Partition {
             records: records.bytes,
             log_append_time,
             max_timestamp,
-            object_class: state.config.durability == Durability::Object,
+            object_class: state.readable_end.is_some(),
             completion,
         });
         if let Err(refused) = enqueued {

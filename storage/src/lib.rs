@@ -24,6 +24,7 @@ pub mod wal;
 mod append;
 mod background;
 mod cache;
+mod class;
 mod config;
 mod epochs;
 mod error;

@@ -12,8 +12,8 @@ use std::{
 
 use common::{LeaderEpoch, PartitionKey, TopicId, clock::SharedClock, rng::Rng, spawn::Spawner};
 use metadata::{EpochStart, Fence, MetadataStore, NewEpochStart, Topic};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use crate::{
     config::{LogConfig, TopicLogConfig},
@@ -92,6 +92,8 @@ pub struct Log {
     partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
     pub(crate) uploader: OnceLock<UploaderHandle>,
     pub(crate) background: CancellationToken,
+    /// One change of durability classes at a time.
+    pub(crate) class_changes: Mutex<()>,
 }
 
 impl Log {
@@ -102,6 +104,7 @@ impl Log {
             partitions: RwLock::default(),
             uploader: OnceLock::new(),
             background: CancellationToken::new(),
+            class_changes: Mutex::new(()),
         }
     }
 
@@ -126,9 +129,10 @@ impl Log {
     /// already stay as they are.
     ///
     /// # Errors
-    /// [`Error::Metadata`] where the epoch starts could not be recorded; calling again is safe.
+    /// [`Error::Metadata`] where epoch starts or durability classes could not be recorded. The
+    /// partitions are open and of the class that is configured all the same.
     pub async fn add_topic(&self, topic: &Topic, config: Arc<TopicLogConfig>) -> Result<(), Error> {
-        let mut starts = Vec::new();
+        let (mut starts, mut opened) = (Vec::new(), Vec::new());
         let name: Arc<str> = topic.name.as_str().into();
         for row in &topic.partitions {
             let key = PartitionKey { topic_id: topic.id, partition: row.partition };
@@ -140,6 +144,7 @@ impl Log {
                 epochs: Epochs::new(row.epoch_starts.clone()),
                 log_start: row.log_start_offset,
                 committed_end: row.committed_end_offset,
+                readable_end: row.readable_end_offset,
                 extents: Vec::new(),
             };
             let shared = Arc::clone(&self.shared);
@@ -150,8 +155,10 @@ impl Log {
             if row.epoch_starts.last() != Some(&EpochStart { epoch, start_offset }) {
                 starts.push(NewEpochStart { key, epoch, start_offset });
             }
-            self.insert(partition);
+            self.insert(Arc::clone(&partition));
+            opened.push(partition);
         }
+        self.settle_classes(&opened).await?;
         if !starts.is_empty() {
             self.shared.metadata.record_epoch_starts(&self.shared.fence, starts).await?;
         }
@@ -170,21 +177,7 @@ impl Log {
         });
     }
 
-    /// Applies a topic's changed configuration.
-    pub fn configure(&self, id: TopicId, config: &Arc<TopicLogConfig>) {
-        let mut seal = false;
-        for partition in self.partitions_of(id) {
-            seal |= partition.configure(Arc::clone(config));
-        }
-        let Some(wal) = self.shared.wal.get().filter(|_| seal).cloned() else { return };
-        self.shared.spawner.spawn("log-seal", async move {
-            if let Err(error) = wal.seal().await {
-                debug!(%error, "sealing for a topic that became object class");
-            }
-        });
-    }
-
-    fn partitions_of(&self, id: TopicId) -> Vec<Arc<Partition>> {
+    pub(crate) fn partitions_of(&self, id: TopicId) -> Vec<Arc<Partition>> {
         let key = |partition| PartitionKey { topic_id: id, partition };
         let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
         partitions.range(key(0)..=key(i32::MAX)).map(|(_, found)| Arc::clone(found)).collect()

@@ -2,7 +2,7 @@
 //! a shutdown leaves behind.
 //!
 //! The order matters: extents first (what objects hold), then producers as objects know them, then
-//! the WAL behind both (LOG-5 is checked run by run), then the epochs' start offsets, and only
+//! the WAL behind both (LOG-5 is checked run by run), then the durability classes in force and the epochs' start offsets, and only
 //! then does the writer take appends.
 
 mod producers;
@@ -77,6 +77,7 @@ impl Log {
         log.restore_producers(&objects).await?;
         let (recovered, committed) = log.recover_wal(&objects).await?;
         log.check_bounds()?;
+        log.settle_classes(&log.partitions()).await?;
         log.begin_epochs().await?;
         log.start(recovered, committed).await?;
         Ok(log)
@@ -99,6 +100,7 @@ impl Log {
                     epochs: Epochs::new(row.epoch_starts.clone()),
                     log_start: row.log_start_offset,
                     committed_end: row.committed_end_offset,
+                    readable_end: row.readable_end_offset,
                     extents: extents.remove(&key).unwrap_or_default(),
                 };
                 self.insert(Partition::new(

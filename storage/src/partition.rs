@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::{
-    config::{Durability, TopicLogConfig},
+    config::TopicLogConfig,
     epochs::Epochs,
     error::{AppendError, Error},
     log::Shared,
@@ -66,6 +66,11 @@ pub(crate) struct State {
     pub(crate) synced_end: i64,
     pub(crate) committed_end: i64,
     pub(crate) log_end: i64,
+    /// The durability class in force, see `class.rs`: `None` where all that is synced may be read,
+    /// else the end of what may be before an object holds it.
+    pub(crate) readable_end: Option<i64>,
+    /// What metadata knows of it.
+    pub(crate) recorded_readable_end: Option<i64>,
     /// Synced runs, contiguous up to `synced_end`.
     pub(crate) runs: VecDeque<SyncedRun>,
     /// Committed extents by base offset, contiguous up to `committed_end`.
@@ -105,6 +110,7 @@ pub(crate) struct Restored {
     pub(crate) epochs: Epochs,
     pub(crate) log_start: i64,
     pub(crate) committed_end: i64,
+    pub(crate) readable_end: Option<i64>,
     pub(crate) extents: Vec<StoredExtent>,
 }
 
@@ -199,17 +205,6 @@ impl Partition {
         state.waiters.push(Arc::clone(waiter));
     }
 
-    /// Applies a changed configuration. True where acknowledgements now wait for objects that
-    /// nothing makes soon: what was appended before did not ask the uploader to hurry.
-    pub(crate) fn configure(&self, config: Arc<TopicLogConfig>) -> bool {
-        let mut state = self.lock();
-        let was_local = state.config.durability == Durability::Local;
-        state.config = config;
-        state.move_high_watermark();
-        let is_object = state.config.durability == Durability::Object;
-        was_local && is_object && state.log_end > state.committed_end
-    }
-
     /// Refuses what comes from now on and fails what waits.
     pub(crate) fn close(&self, reason: Closed) {
         let mut state = self.lock();
@@ -278,6 +273,8 @@ impl State {
             synced_end: committed_end,
             committed_end,
             log_end: committed_end,
+            readable_end: restored.readable_end,
+            recorded_readable_end: restored.readable_end,
             runs: VecDeque::new(),
             extents: extents.collect(),
             producers: ProducerState::default(),
@@ -298,11 +295,11 @@ impl State {
         stored + unstored.map(|run| u64::from(run.len)).sum::<u64>()
     }
 
-    /// Moves the high watermark to that of the topic's durability class and answers what waited.
+    /// Moves the high watermark to that of the durability class in force and answers what waited.
     pub(crate) fn move_high_watermark(&mut self) {
-        let durable = match self.config.durability {
-            Durability::Local => self.synced_end,
-            Durability::Object => self.committed_end,
+        let durable = match self.readable_end {
+            None => self.synced_end,
+            Some(end) => self.committed_end.max(end.min(self.synced_end)),
         };
         if durable <= self.high_watermark {
             return;

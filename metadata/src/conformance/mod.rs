@@ -70,6 +70,7 @@ macro_rules! metadata_suite {
                     the_log_start_never_moves_back,
                     the_log_start_cuts_the_epoch_history_down_to_its_floor,
                     one_stale_epoch_keeps_all_log_starts_from_moving,
+                    a_readable_end_is_set_and_taken_away,
                     an_unknown_partition_is_refused,
                     ten_thousand_partitions_are_one_call_each;
                 objects:

@@ -3,7 +3,9 @@
 use common::LeaderEpoch;
 
 use super::{Subject, key, new_topic, open, open_with_topic, partition};
-use crate::{EpochStart, Error, Fence, LogStart, MetadataStore, NewEpochStart, Result};
+use crate::{
+    EpochStart, Error, Fence, LogStart, MetadataStore, NewEpochStart, ReadableEnd, Result,
+};
 
 fn start(partition: i32, epoch: i32, start_offset: i64) -> NewEpochStart {
     NewEpochStart { key: key(1, partition), epoch, start_offset }
@@ -95,6 +97,26 @@ pub(crate) async fn one_stale_epoch_keeps_all_log_starts_from_moving(subject: im
         store.advance_log_start(&fence, vec![log_start(0, 0, 10), log_start(1, 4, 10)]).await;
     assert_eq!(refused, Err(Error::StaleEpoch { key: key(1, 1), requested: 4, current: 0 }));
     assert_eq!(partition(store, key(1, 0)).await.log_start_offset, 0);
+}
+
+pub(crate) async fn a_readable_end_is_set_and_taken_away(subject: impl Subject) {
+    let store = subject.store();
+    let fence = open_with_topic(store, 2).await;
+    let end = |partition, leader_epoch, readable_end_offset| ReadableEnd {
+        key: key(1, partition),
+        leader_epoch,
+        readable_end_offset,
+    };
+    let ends = vec![end(0, 0, Some(7)), end(1, 0, Some(0))];
+    store.record_readable_ends(&fence, ends).await.unwrap();
+    store.record_readable_ends(&fence, vec![end(0, 0, None)]).await.unwrap();
+    let stale = store.record_readable_ends(&fence, vec![end(1, 0, None), end(0, 4, None)]).await;
+    assert_eq!(stale, Err(Error::StaleEpoch { key: key(1, 0), requested: 4, current: 0 }));
+    let negative = store.record_readable_ends(&fence, vec![end(1, 0, Some(-1))]).await;
+    assert!(matches!(negative, Err(Error::InvalidRequest(_))), "{negative:?}");
+    let subject = subject.reopen().await;
+    assert_eq!(partition(subject.store(), key(1, 0)).await.readable_end_offset, None);
+    assert_eq!(partition(subject.store(), key(1, 1)).await.readable_end_offset, Some(0));
 }
 
 pub(crate) async fn an_unknown_partition_is_refused(subject: impl Subject) {

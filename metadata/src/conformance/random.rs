@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::{extent, key, l0_commit, new_object, new_topic, object_id, open, topic_id};
 use crate::{
     Fence, Image, L1Commit, L1Input, L1Output, LogStart, MemoryStore, MetadataStore, NewEpochStart,
-    Partition,
+    Partition, ReadableEnd,
     model::{Extent, ObjectLevel, ObjectRow, ObjectState},
 };
 
@@ -25,6 +25,7 @@ pub(crate) enum Op {
     Acquire,
     RecordEpochStarts { pick: u8, epoch_off: i32, start: i64 },
     AdvanceLogStart { pick: u8, epoch_off: i32, by: i64 },
+    RecordReadableEnd { pick: u8, epoch_off: i32, end: Option<i64> },
     Register { n: u8, l1: bool },
     CommitL0 { pick: u8, extents: Vec<(u8, i32, i64, i64)> },
     CommitL1 { partition: u8, first: u8, count: u8, outputs: u8, off: i64, epoch_off: i32 },
@@ -58,6 +59,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(pick, epoch_off, start)| RecordEpochStarts { pick, epoch_off, start }),
         2 => (any::<u8>(), epoch_off(), -2..8_i64)
             .prop_map(|(pick, epoch_off, by)| AdvanceLogStart { pick, epoch_off, by }),
+        1 => (any::<u8>(), epoch_off(), prop::option::of(-1..40_i64))
+            .prop_map(|(pick, epoch_off, end)| RecordReadableEnd { pick, epoch_off, end }),
         6 => (0..40_u8, any::<bool>()).prop_map(|(n, l1)| Register { n, l1 }),
         8 => (any::<u8>(), extents).prop_map(|(pick, extents)| CommitL0 { pick, extents }),
         6 => (any::<u8>(), any::<u8>(), 0..4_u8, 0..3_u8, off(), epoch_off()).prop_map(
@@ -135,6 +138,7 @@ impl View {
             epoch_starts: Vec::new(),
             log_start_offset: 0,
             committed_end_offset: 0,
+            readable_end_offset: None,
         }
     }
 
@@ -261,6 +265,12 @@ async fn apply_to_topics(store: &impl MetadataStore, fence: &Fence, rows: &View,
             let log_start_offset = row.log_start_offset + by;
             let start = LogStart { key, leader_epoch, log_start_offset };
             format!("{:?}", store.advance_log_start(fence, vec![start]).await)
+        }
+        Op::RecordReadableEnd { pick, epoch_off, end } => {
+            let (key, row) = rows.partition(pick);
+            let leader_epoch = row.leader_epoch + epoch_off;
+            let end = ReadableEnd { key, leader_epoch, readable_end_offset: end };
+            format!("{:?}", store.record_readable_ends(fence, vec![end]).await)
         }
         other => {
             assert!(matches!(other, Op::Acquire), "{other:?}");

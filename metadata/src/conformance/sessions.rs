@@ -6,7 +6,8 @@ use common::NodeId;
 
 use super::{Subject, extent, l0_commit, new_object, new_topic, object_id, open, topic_id};
 use crate::{
-    Error, Fence, L1Commit, L1Input, LogStart, MetadataStore, NewEpochStart, OpenSession, Result,
+    Error, Fence, L1Commit, L1Input, LogStart, MetadataStore, NewEpochStart, OpenSession,
+    ReadableEnd, Result,
     conformance::{key, open_with_topic},
     model::ObjectLevel,
 };
@@ -57,6 +58,7 @@ pub(crate) async fn a_new_session_fences_every_write_of_the_one_before(subject: 
 async fn every_write(store: &impl MetadataStore, fence: &Fence) -> Vec<(&'static str, Result<()>)> {
     let key = key(1, 0);
     let start = LogStart { key, leader_epoch: 0, log_start_offset: 0 };
+    let readable_end = ReadableEnd { key, leader_epoch: 0, readable_end_offset: Some(1) };
     let epoch_start = NewEpochStart { key, epoch: 0, start_offset: 0 };
     let input = L1Input { id: object_id(1), base_offset: 0, end_offset: 1 };
     let compaction = L1Commit { key, leader_epoch: 0, inputs: vec![input], outputs: Vec::new() };
@@ -72,6 +74,7 @@ async fn every_write(store: &impl MetadataStore, fence: &Fence) -> Vec<(&'static
         ("set_broker_configs", store.set_broker_configs(fence, None, 0, values()).await.map(drop)),
         ("acquire_partitions", store.acquire_partitions(fence).await.map(drop)),
         ("record_epoch_starts", store.record_epoch_starts(fence, vec![epoch_start]).await),
+        ("record_readable_ends", store.record_readable_ends(fence, vec![readable_end]).await),
         ("advance_log_start", store.advance_log_start(fence, vec![start]).await),
         ("register", store.register_object(fence, new_object(1, ObjectLevel::L0)).await),
         ("commit_l0", store.commit_l0(fence, l0).await.map(drop)),

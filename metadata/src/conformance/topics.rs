@@ -32,6 +32,7 @@ pub(crate) async fn a_created_topic_is_owned_at_epoch_0_from_offset_0(subject: i
         epoch_starts: vec![EpochStart { epoch: 0, start_offset: 0 }],
         log_start_offset: 0,
         committed_end_offset: 0,
+        readable_end_offset: None,
     };
     assert_eq!(created.partitions, [partition(0), partition(1)]);
     let subject = subject.reopen().await;

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     model::{EpochStart, Partition},
     operations::epochs,
-    request::{LogStart, NewEpochStart},
+    request::{LogStart, NewEpochStart, ReadableEnd},
     rows::{Partitions, Rows},
 };
 
@@ -48,6 +48,18 @@ pub(crate) async fn advance_log_start(rows: &mut dyn Rows, log_starts: &[LogStar
             partition.log_start_offset = start.log_start_offset;
             epochs::truncate_from_start(&mut partition.epoch_starts, start.log_start_offset);
         }
+    }
+    rows.put_partitions(&partitions).await
+}
+
+/// Records up to where records may be read before an object holds them.
+pub(crate) async fn record_readable_ends(rows: &mut dyn Rows, ends: &[ReadableEnd]) -> Result<()> {
+    let keys: Vec<_> = ends.iter().map(|end| end.key).collect();
+    let mut partitions = rows.partitions_at(&keys).await?;
+    for end in ends {
+        let partition = owned(&mut partitions, end.key, end.leader_epoch)?;
+        refuse_negative(end.key, end.readable_end_offset.unwrap_or_default())?;
+        partition.readable_end_offset = end.readable_end_offset;
     }
     rows.put_partitions(&partitions).await
 }

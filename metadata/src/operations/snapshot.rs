@@ -158,6 +158,8 @@ struct PartitionDocument {
     epoch_starts: Vec<(i32, i64)>,
     log_start_offset: i64,
     committed_end_offset: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    readable_end_offset: Option<i64>,
 }
 
 impl TopicDocument {
@@ -202,6 +204,7 @@ impl From<Partition> for PartitionDocument {
             epoch_starts: row.epoch_starts.into_iter().map(pair).collect(),
             log_start_offset: row.log_start_offset,
             committed_end_offset: row.committed_end_offset,
+            readable_end_offset: row.readable_end_offset,
         }
     }
 }
@@ -217,6 +220,7 @@ impl From<PartitionDocument> for Partition {
             epoch_starts: document.epoch_starts.into_iter().map(start).collect(),
             log_start_offset: document.log_start_offset,
             committed_end_offset: document.committed_end_offset,
+            readable_end_offset: document.readable_end_offset,
         }
     }
 }

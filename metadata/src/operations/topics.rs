@@ -110,6 +110,7 @@ fn new_partitions(
         epoch_starts: vec![EpochStart { epoch: 0, start_offset: 0 }],
         log_start_offset: 0,
         committed_end_offset: 0,
+        readable_end_offset: None,
     };
     let keyed = |row: Partition| (PartitionKey { topic_id, partition: row.partition }, row);
     indexes.zip(replicas).map(partition).map(keyed).collect()

@@ -17,7 +17,8 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT p.topic_id, p.partition, p.replicas, p.owner, p.leader_epoch, ",
-            "p.epoch_starts, p.log_start_offset, p.committed_end_offset ",
+            "p.epoch_starts, p.log_start_offset, p.committed_end_offset, ",
+            "p.readable_end_offset ",
             $tail
         )
     };
@@ -83,23 +84,28 @@ pub(super) async fn put(connection: &mut SqliteConnection, rows: &Partitions) ->
         let starts: Vec<_> =
             row.epoch_starts.iter().map(|start| (start.epoch, start.start_offset)).collect();
         Ok(format!(
-            ",{},{},{},{},{},{}",
+            ",{},{},{},{},{},{},{}",
             json::encode(&row.replicas)?,
             row.owner,
             row.leader_epoch,
             json::encode(&starts)?,
             row.log_start_offset,
-            row.committed_end_offset
+            row.committed_end_offset,
+            json::encode(&row.readable_end_offset)?
         ))
     })?;
     sqlx::query(
-        "INSERT INTO partitions SELECT unhex(k.value ->> 0), k.value ->> 1, k.value -> 2, \
-         k.value ->> 3, k.value ->> 4, k.value -> 5, k.value ->> 6, k.value ->> 7 \
+        "INSERT INTO partitions (topic_id, partition, replicas, owner, leader_epoch, \
+         epoch_starts, log_start_offset, committed_end_offset, readable_end_offset) \
+         SELECT unhex(k.value ->> 0), k.value ->> 1, k.value -> 2, \
+         k.value ->> 3, k.value ->> 4, k.value -> 5, k.value ->> 6, k.value ->> 7, \
+         k.value ->> 8 \
          FROM json_each(?1) AS k WHERE true \
          ON CONFLICT (topic_id, partition) DO UPDATE SET replicas = excluded.replicas, \
          owner = excluded.owner, leader_epoch = excluded.leader_epoch, \
          epoch_starts = excluded.epoch_starts, log_start_offset = excluded.log_start_offset, \
-         committed_end_offset = excluded.committed_end_offset",
+         committed_end_offset = excluded.committed_end_offset, \
+         readable_end_offset = excluded.readable_end_offset",
     )
     .bind(rows)
     .execute(connection)
@@ -157,6 +163,7 @@ fn from_row(row: &SqliteRow) -> Result<(PartitionKey, Partition)> {
         epoch_starts: starts.into_iter().map(start).collect(),
         log_start_offset: row.try_get("log_start_offset").map_err(before_commit)?,
         committed_end_offset: row.try_get("committed_end_offset").map_err(before_commit)?,
+        readable_end_offset: row.try_get("readable_end_offset").map_err(before_commit)?,
     };
     Ok((key(&topic_id, partition.partition)?, partition))
 }

@@ -1,4 +1,5 @@
-//! An administrator: deletes records now and then, and creates, fills and deletes topics.
+//! An administrator: deletes records now and then, creates, fills and deletes topics, and changes
+//! their durability class.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +12,7 @@ use crate::{
     history::History,
     incarnation::Incarnation,
     ops::{
-        Lost, delete_records,
+        Lost, alter_configs, delete_records,
         topics::{self, SimTopic},
     },
     options::ProducerOptions,
@@ -27,6 +28,14 @@ pub struct Duties {
     pub delete_records: bool,
     /// CreateTopics, some records, DeleteTopics.
     pub topic_churn: bool,
+    /// Topics change their durability class.
+    pub class_changes: bool,
+}
+
+impl Duties {
+    fn any(self) -> bool {
+        self.delete_records || self.topic_churn || self.class_changes
+    }
 }
 
 /// An administrator.
@@ -48,7 +57,7 @@ impl Admin {
 
     /// Works for ever; the crash of the broker drops this future.
     pub async fn run(&self, incarnation: Incarnation) {
-        if !self.duties.delete_records && !self.duties.topic_churn {
+        if !self.duties.any() {
             return;
         }
         loop {
@@ -64,12 +73,22 @@ impl Admin {
     }
 
     async fn step(&self, client: &mut Client, incarnation: &Incarnation) -> Result<(), Lost> {
-        let churn = self.duties.topic_churn;
-        if churn && (!self.duties.delete_records || self.rng.below(2) == 0) {
+        let Duties { delete_records, topic_churn, class_changes } = self.duties;
+        if class_changes && (!(delete_records || topic_churn) || self.rng.below(3) == 0) {
+            return self.change_class(client).await;
+        }
+        if topic_churn && (!delete_records || self.rng.below(2) == 0) {
             self.churn(client, incarnation).await
         } else {
             self.delete_records(client).await
         }
+    }
+
+    async fn change_class(&self, client: &mut Client) -> Result<(), Lost> {
+        let topic = self.rng.below(self.topics.len() as u64) as usize;
+        let Some(topic) = self.topics.get(topic) else { return Ok(()) };
+        let durability = if self.rng.below(2) == 0 { "local" } else { "object" };
+        alter_configs::set_durability(client, &self.history, &topic.name, durability).await
     }
 
     async fn delete_records(&self, client: &mut Client) -> Result<(), Lost> {

@@ -2,6 +2,7 @@
 //! (`sample` or `request`), how to read the answer (`classify`), and what it means for the model
 //! (`predicted_effect`).
 
+pub mod alter_configs;
 pub mod delete_records;
 pub mod fetch;
 pub mod init_producer_id;

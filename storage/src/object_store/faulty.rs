@@ -5,7 +5,7 @@
 //! touch behaves as the store beneath.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, UNIX_EPOCH},
@@ -78,7 +78,9 @@ pub struct FaultRates {
 struct Plan {
     rates: FaultRates,
     outage: bool,
+    refused: BTreeSet<Operation>,
     script: BTreeMap<Operation, VecDeque<Option<Fault>>>,
+    delays: BTreeMap<Operation, VecDeque<Duration>>,
     requests: BTreeMap<Operation, u64>,
     written_ms: BTreeMap<Path, i64>,
 }
@@ -109,9 +111,30 @@ impl FaultyObjectStore {
         self.plan().outage = outage;
     }
 
+    /// Begins or ends an outage of one kind of requests.
+    pub fn set_refused(&self, operation: Operation, refused: bool) {
+        let mut plan = self.plan();
+        if refused {
+            plan.refused.insert(operation);
+        } else {
+            plan.refused.remove(&operation);
+        }
+    }
+
     /// Appends to the script: the next requests of this kind meet these, then the rates again.
     pub fn script(&self, operation: Operation, faults: impl IntoIterator<Item = Option<Fault>>) {
         self.plan().script.entry(operation).or_default().extend(faults);
+    }
+
+    /// Appends to the delays: the next requests of this kind take as long as these before they meet
+    /// anything, then as long as the rates say again.
+    pub fn delay(&self, operation: Operation, delays: impl IntoIterator<Item = Duration>) {
+        self.plan().delays.entry(operation).or_default().extend(delays);
+    }
+
+    /// Takes back the delays that no request has met yet.
+    pub fn forget_delays(&self, operation: Operation) {
+        self.plan().delays.remove(&operation);
     }
 
     /// Requests of this kind so far, failed ones included.
@@ -126,19 +149,23 @@ impl FaultyObjectStore {
 
     /// Decides what the next request meets, after its latency.
     async fn meet(&self, operation: Operation) -> Option<Fault> {
-        let (latency_max, fault) = {
+        let (latency_max, delay, fault) = {
             let mut plan = self.plan();
             *plan.requests.entry(operation).or_default() += 1;
             let scripted = plan.script.get_mut(&operation).and_then(VecDeque::pop_front);
             let fault = match scripted {
-                _ if plan.outage => Some(Fault::Unavailable),
+                _ if plan.outage || plan.refused.contains(&operation) => Some(Fault::Unavailable),
                 Some(fault) => fault,
                 None => self.draw(&plan.rates),
             };
-            (plan.rates.latency_max, fault)
+            let delay = plan.delays.get_mut(&operation).and_then(VecDeque::pop_front);
+            (plan.rates.latency_max, delay, fault)
         };
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
         let micros = u64::try_from(latency_max.as_micros()).unwrap_or(u64::MAX);
-        if micros > 0 {
+        if micros > 0 && delay.is_none() {
             tokio::time::sleep(Duration::from_micros(self.rng.below(micros))).await;
         }
         if fault == Some(Fault::Timeout) {

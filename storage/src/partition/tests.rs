@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    config::CleanupPolicy,
+    config::{CleanupPolicy, Durability},
     read::Step,
     wal::{WalFileRef, WalRead},
 };
@@ -47,6 +47,7 @@ fn state() -> State {
         epochs: Epochs::default(),
         log_start: 0,
         committed_end: 0,
+        readable_end: None,
         extents: Vec::new(),
     };
     State::new(Arc::new(config), restored)

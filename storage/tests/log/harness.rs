@@ -25,7 +25,7 @@ use protocol::records::{
 use streamhouse_storage::{
     Acks, AppendError, Appended, CleanupPolicy, Durability, IsolationLevel, Log, LogConfig,
     LogDeps, Partition, ReadRequest, TopicLogConfig,
-    object_store::{ObjectStorage, StorageOptions},
+    object_store::{ObjectStorage, StorageOptions, faulty::FaultyObjectStore},
     wal::sim_fs::SimWalFs,
 };
 
@@ -34,7 +34,7 @@ pub(crate) const START_MS: i64 = 1_700_000_000_000;
 /// What survives a broker.
 pub(crate) struct Machine {
     pub(crate) disk: SimWalFs,
-    pub(crate) store: Arc<InMemory>,
+    pub(crate) store: FaultyObjectStore,
     pub(crate) metadata: Arc<MemoryStore>,
     pub(crate) rng: Rng,
     pub(crate) config: LogConfig,
@@ -68,7 +68,11 @@ impl Machine {
         let rng = Rng::seeded(seed);
         Self {
             disk: SimWalFs::new(rng.clone()),
-            store: Arc::new(InMemory::new()),
+            store: FaultyObjectStore::new(
+                Arc::new(InMemory::new()),
+                Arc::new(TokioClock::starting_at(START_MS)),
+                rng.clone(),
+            ),
             metadata: Arc::new(MemoryStore::new()),
             rng,
             config: LogConfig { wal_file_bytes: 1 << 20, ..LogConfig::default() },
@@ -107,7 +111,7 @@ impl Machine {
         let image: Image = self.metadata.load().await.unwrap();
         let clock = Arc::new(TokioClock::starting_at(START_MS));
         let objects = ObjectStorage::new(
-            Arc::clone(&self.store) as Arc<dyn object_store::ObjectStore>,
+            Arc::new(self.store.clone()) as Arc<dyn object_store::ObjectStore>,
             StorageOptions::default(),
             Arc::clone(&clock) as _,
             self.rng.clone(),
@@ -144,6 +148,10 @@ impl Machine {
 }
 
 impl Broker {
+    pub(crate) async fn configure(&self, config: &TopicLogConfig) {
+        self.log.configure(self.topic_id, &Arc::new(config.clone())).await.unwrap();
+    }
+
     pub(crate) fn partition(&self, partition: i32) -> Arc<Partition> {
         let key = PartitionKey { topic_id: self.topic_id, partition };
         self.log.partition(&key).expect("the partition is open")

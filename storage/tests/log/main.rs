@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod append;
+mod class;
 mod harness;
 mod objects;
 mod read;

@@ -23,7 +23,7 @@ async fn what_is_in_flight_when_a_topic_becomes_object_class_is_acknowledged_soo
     let appended = append(&partition, Acks::All, &batch(None, START_MS, &["a"])).unwrap();
     let mut config = topic_config();
     config.durability = Durability::Object;
-    broker.log.configure(broker.topic_id, &Arc::new(config));
+    broker.log.configure(broker.topic_id, &Arc::new(config)).await.unwrap();
     soon(appended.ticket.wait()).await.unwrap();
     assert_eq!(partition.offsets().committed_end, 1);
 }
@@ -51,7 +51,7 @@ async fn records_behind_a_flushed_range_whose_object_is_gone_survive_a_crash() {
     // The only extent of the only object goes: the object is dead, its WAL file is still written.
     assert_eq!(partition.delete_records(-1).await.unwrap(), 10);
     machine.topic_config.durability = Durability::Local;
-    broker.log.configure(broker.topic_id, &Arc::new(machine.topic_config.clone()));
+    broker.configure(&machine.topic_config).await;
     produce_numbered(&partition, 5).await;
     machine.kill(broker);
     for _ in 0..2 {

@@ -6,20 +6,22 @@
 //! conditional commit; they are deleted (by GC) only after outputs and metadata are durable; a
 //! failed attempt changes nothing but an object that GC will find dead.
 
+mod cleaner;
 mod merge;
 mod plan;
+mod rewrite;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use common::{ObjectId, clock::SharedClock, rng::Rng};
-use metadata::{Extent, Fence, L1Commit, L1Input, L1Output, MetadataStore, NewObject, ObjectLevel};
-use tracing::{debug, warn};
+use metadata::{Fence, MetadataStore};
+use tracing::warn;
 
-use self::merge::Merge;
+use self::{merge::Merge, rewrite::Inputs};
 pub use self::plan::{Candidate, CompactionPolicy, Plan};
 use crate::{
-    object::{ExtentTarget, ObjectReader, ObjectRef, ObjectStorage, Partitions},
-    upload::{InUse, ObjectsInUse},
+    object::{ExtentTarget, ObjectReader, ObjectStorage, Partitions},
+    upload::ObjectsInUse,
     wal::WalFs,
 };
 
@@ -153,115 +155,20 @@ impl Compactor {
             wasteful,
         };
         let Some(plan) = self.options.policy.plan(&candidate) else { return Ok(false) };
-        let (output, in_use) = self.register(target, &plan).await?;
-        let merged = self.merge(target, &plan, &output).await;
-        let (object, extent) = match merged {
-            Ok(merged) => merged,
-            Err(error) => {
-                // The row is dead at once where metadata answers, after the grace time otherwise.
-                if let Err(error) =
-                    self.deps.metadata.mark_dead(&self.deps.fence, &[output.id]).await
-                {
-                    debug!(object = %output.id, %error, "left for GC");
-                }
-                return Err(error.into());
-            }
-        };
-        self.commit(target, leader_epoch, &plan, &object, extent).await?;
-        drop(in_use);
-        let inputs: Vec<_> = plan.inputs.iter().map(|(object, _)| object.id).collect();
-        target.replaced(&inputs, &[(object, extent)]);
+        let output = self.register(target, plan.base_offset()).await?;
+        let reader = self.deps.reader.clone();
+        let expired_ms = self.producers_expired_ms();
+        let merge = Merge::begin(reader, target.key(), &plan, output.id(), expired_ms).await;
+        let inputs = Inputs { extents: &plan.inputs, leader_epoch };
+        let (_, extent) = self.replace(target, inputs, output, merge).await?;
         metrics::counter!("streamhouse_compaction_merges_total").increment(1);
         metrics::counter!("streamhouse_compaction_bytes_total").increment(extent.bytes);
         Ok(true)
     }
 
-    async fn register(
-        &self,
-        target: &dyn ExtentTarget,
-        plan: &Plan,
-    ) -> Result<(ObjectRef, InUse), crate::Error> {
-        let id = ObjectId(self.deps.rng.uuid());
-        let key = l1_key(&self.options.key_prefix, target, plan.base_offset(), id);
-        let in_use = self.deps.in_use.protect(id);
-        let object = NewObject {
-            id,
-            key: key.clone(),
-            level: ObjectLevel::L1,
-            created_ms: self.deps.clock.now_ms(),
-            origin: None,
-        };
-        self.deps.metadata.register_object(&self.deps.fence, object).await?;
-        let object = ObjectRef {
-            id,
-            key,
-            level: ObjectLevel::L1,
-            size: 0,
-            footer_position: 0,
-            origin: None,
-        };
-        Ok((object, in_use))
-    }
-
-    /// Writes the output object.
-    async fn merge(
-        &self,
-        target: &dyn ExtentTarget,
-        plan: &Plan,
-        output: &ObjectRef,
-    ) -> crate::object::Result<(Arc<ObjectRef>, Extent)> {
-        let expired_ms =
-            self.deps.clock.now_ms().saturating_sub(self.options.producer_expiration_ms);
-        let key = target.key();
-        let mut merge =
-            Merge::begin(self.deps.reader.clone(), key, plan, output.id, expired_ms).await?;
-        let size = self.deps.storage.put_parts(&output.key, &mut merge).await?;
-        let footer = merge.footer(&output.key)?;
-        let object = ObjectRef { size, footer_position: footer.data_len, ..output.clone() };
-        let extent =
-            footer.partitions.first().map(|partition| partition.extent(target.leader_epoch()));
-        let extent = extent.filter(|extent| {
-            (extent.base_offset, extent.end_offset) == (plan.base_offset(), plan.end_offset())
-        });
-        let extent = extent.ok_or_else(|| merge.incomplete(plan, &output.key))?;
-        Ok((Arc::new(object), extent))
-    }
-
-    async fn commit(
-        &self,
-        target: &dyn ExtentTarget,
-        leader_epoch: i32,
-        plan: &Plan,
-        object: &Arc<ObjectRef>,
-        extent: Extent,
-    ) -> Result<(), crate::Error> {
-        let input = |(object, extent): &(Arc<ObjectRef>, Extent)| L1Input {
-            id: object.id,
-            base_offset: extent.base_offset,
-            end_offset: extent.end_offset,
-        };
-        let commit = L1Commit {
-            key: target.key(),
-            leader_epoch,
-            inputs: plan.inputs.iter().map(input).collect(),
-            outputs: vec![L1Output {
-                id: object.id,
-                size: object.size,
-                footer_position: object.footer_position,
-                extent,
-            }],
-        };
-        let mut backoff = self.deps.storage.backoff();
-        loop {
-            match self.deps.metadata.commit_l1(&self.deps.fence, commit.clone()).await {
-                // Repeating is safe, and giving up would leave the extents in doubt.
-                Err(error) if error.is_retriable() || error.is_outcome_unknown() => {
-                    warn!(partition = %target.key(), %error, "L1 commit failed, will try again");
-                    tokio::time::sleep(backoff.pause()).await;
-                }
-                result => return Ok(result?),
-            }
-        }
+    /// Producers whose last batch is older than this are left out of snapshots.
+    fn producers_expired_ms(&self) -> i64 {
+        self.deps.clock.now_ms().saturating_sub(self.options.producer_expiration_ms)
     }
 }
 
@@ -269,13 +176,6 @@ impl std::fmt::Debug for Compactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Compactor").field("options", &self.options).finish_non_exhaustive()
     }
-}
-
-/// The key of an L1 object: readable, and unique by its id.
-fn l1_key(prefix: &str, target: &dyn ExtentTarget, base_offset: i64, id: ObjectId) -> String {
-    let key = target.key();
-    let path = format!("l1/{}/{}/{base_offset:020}-{id}", key.topic_id, key.partition);
-    if prefix.is_empty() { path } else { format!("{prefix}/{path}") }
 }
 
 #[cfg(test)]

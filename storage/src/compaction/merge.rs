@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::{ObjectId, PartitionKey};
 use metadata::{Extent, ObjectLevel};
 
-use super::Plan;
+use super::{Plan, rewrite::Output};
 use crate::{
     object::{BatchesBuilder, Error, Footer, ObjectReader, ObjectRef, ProducerTracker, Result},
     object_store::PartSource,
@@ -40,14 +40,7 @@ impl Merge {
         output: ObjectId,
         expired_ms: i64,
     ) -> Result<Self> {
-        let mut producers = ProducerTracker::default();
-        for (object, extent) in &plan.producers {
-            // An L1 footer may know producers that are younger than the records before it.
-            if object.level == ObjectLevel::L1 || extent.max_timestamp >= expired_ms {
-                let known = reader.producer_updates(object, &key).await?;
-                producers.absorb(&known, extent.end_offset, expired_ms);
-            }
-        }
+        let producers = known_producers(&reader, key, &plan.producers, expired_ms).await?;
         let base_offset = plan.base_offset();
         Ok(Self {
             reader,
@@ -59,27 +52,6 @@ impl Merge {
             builder: Some(BatchesBuilder::new(output, key, base_offset, producers)),
             footer: None,
         })
-    }
-
-    /// The footer, once all bytes were given out.
-    pub(super) fn footer(&self, key: &str) -> Result<&Footer> {
-        self.footer.as_ref().ok_or_else(|| self.wrong(key, "its source did not end".to_owned()))
-    }
-
-    /// The error of an output that does not cover its inputs.
-    pub(super) fn incomplete(&self, plan: &Plan, key: &str) -> Error {
-        let (base, end) = (plan.base_offset(), plan.end_offset());
-        self.wrong(key, format!("it does not cover offsets {base} to {end}"))
-    }
-
-    fn wrong(&self, key: &str, reason: String) -> Error {
-        Error::Damaged {
-            id: self.output,
-            key: key.to_owned(),
-            position: 0,
-            partition: Some(self.key),
-            reason,
-        }
     }
 
     /// Reads the next batches into `pieces`; `false` after the last input.
@@ -103,6 +75,30 @@ impl Merge {
             return Ok(true);
         }
         Ok(false)
+    }
+}
+
+/// The producers at the end of `extents`, the first of which holds all that were known then.
+pub(super) async fn known_producers(
+    reader: &ObjectReader,
+    key: PartitionKey,
+    extents: &[(Arc<ObjectRef>, Extent)],
+    expired_ms: i64,
+) -> Result<ProducerTracker> {
+    let mut producers = ProducerTracker::default();
+    for (object, extent) in extents {
+        // An L1 footer may know producers that are younger than the records before it.
+        if object.level == ObjectLevel::L1 || extent.max_timestamp >= expired_ms {
+            let known = reader.producer_updates(object, &key).await?;
+            producers.absorb(&known, extent.end_offset, expired_ms);
+        }
+    }
+    Ok(producers)
+}
+
+impl Output for Merge {
+    fn footer(&self) -> Option<&Footer> {
+        self.footer.as_ref()
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::{future::Future, sync::Arc};
 
+use tracing::{debug, warn};
+
 use crate::{
     compaction::{Compactor, CompactorDeps, CompactorOptions},
     gc::{Collector, CollectorDeps, CollectorOptions},
@@ -16,6 +18,10 @@ impl Log {
     pub(crate) fn start_background(self: &Arc<Self>, in_use: ObjectsInUse) {
         let compactor = self.compactor(in_use.clone());
         self.spawn_background("compaction", async move { compactor.run().await });
+        if self.deps.config.cleaner_enabled {
+            let cleaner = self.compactor(in_use.clone());
+            self.spawn_background("log-cleaner", Arc::clone(self).clean(cleaner));
+        }
         let collector = self.collector(in_use);
         self.spawn_background("object-gc", async move { collector.run().await });
         self.spawn_background("log-maintenance", Arc::clone(self).maintain());
@@ -55,8 +61,40 @@ impl Log {
             policy: deps.config.compaction,
             producer_expiration_ms: deps.config.producer_expiration_ms,
             disk_reserve_bytes: deps.config.disk_reserve_bytes,
+            dedupe_buffer_bytes: deps.config.cleaner_buffer_bytes,
         };
         Compactor::new(compactor_deps, options)
+    }
+
+    /// Cleans compacted topics by the clock, for ever: drop the future to stop.
+    async fn clean(self: Arc<Self>, cleaner: Compactor) {
+        loop {
+            tokio::time::sleep(self.deps.config.cleaner_backoff).await;
+            self.seal_for_cleaning().await;
+            let round = cleaner.clean_once().await;
+            // A transaction that only memory has forgotten would be back after a crash, and the
+            // next round may remove its marker.
+            while round.forgotten > 0 {
+                match self.snapshot_producers().await {
+                    Ok(()) => break,
+                    Err(error) => warn!(%error, "producer snapshot failed, cleaning waits"),
+                }
+                tokio::time::sleep(self.deps.config.cleaner_backoff).await;
+            }
+        }
+    }
+
+    /// Seals the WAL's file where a compacted topic would roll its segment or has records older
+    /// than it may keep out of compaction: only what lies in objects is cleaned.
+    async fn seal_for_cleaning(&self) {
+        let now_ms = self.deps.clock.now_ms();
+        if !self.partitions().iter().any(|partition| partition.lock().wants_seal(now_ms)) {
+            return;
+        }
+        let Some(wal) = self.shared().wal.get() else { return };
+        if let Err(error) = wal.seal().await {
+            debug!(%error, "sealing for compaction by key");
+        }
     }
 
     fn collector(&self, in_use: ObjectsInUse) -> Collector {

@@ -17,8 +17,11 @@ use common::{ObjectId, clock::SharedClock, rng::Rng};
 use metadata::{Fence, MetadataStore};
 use tracing::warn;
 
+pub use self::{
+    cleaner::{CleaningPolicy, CleaningRound},
+    plan::{Candidate, CompactionPolicy, Plan},
+};
 use self::{merge::Merge, rewrite::Inputs};
-pub use self::plan::{Candidate, CompactionPolicy, Plan};
 use crate::{
     object::{ExtentTarget, ObjectReader, ObjectStorage, Partitions},
     upload::ObjectsInUse,
@@ -61,6 +64,8 @@ pub struct CompactorOptions {
     /// Bytes that a merge into local files must leave free: compaction stops long before the
     /// WAL does (design D13).
     pub disk_reserve_bytes: u64,
+    /// Bound on the memory that holds the newest offset per key of one cleaning pass.
+    pub dedupe_buffer_bytes: usize,
 }
 
 impl Default for CompactorOptions {
@@ -71,6 +76,7 @@ impl Default for CompactorOptions {
             policy: CompactionPolicy::default(),
             producer_expiration_ms: 86_400_000,
             disk_reserve_bytes: 1 << 30,
+            dedupe_buffer_bytes: 128 << 20,
         }
     }
 }
@@ -101,10 +107,9 @@ impl Compactor {
     pub async fn run_once(&self) -> usize {
         let mut merges = 0;
         let targets = self.deps.partitions.all();
-        let extents: Vec<_> = targets.iter().flat_map(|target| target.extents()).collect();
-        let wasteful = self.options.policy.wasteful(&extents);
-        drop(extents);
-        for target in targets {
+        let wasteful = self.wasteful(&targets);
+        // The log of a compacted topic is for the cleaner alone.
+        for target in targets.iter().filter(|target| target.cleaning().is_none()) {
             if !self.has_space().await {
                 metrics::counter!("streamhouse_compaction_skipped_total", "reason" => "disk_space")
                     .increment(1);
@@ -121,6 +126,11 @@ impl Compactor {
             tokio::task::yield_now().await;
         }
         merges
+    }
+
+    fn wasteful(&self, targets: &[Arc<dyn ExtentTarget>]) -> BTreeSet<ObjectId> {
+        let extents: Vec<_> = targets.iter().flat_map(|target| target.extents()).collect();
+        self.options.policy.wasteful(&extents)
     }
 
     /// Whether an output of full size fits; always where the objects are not on this disk.

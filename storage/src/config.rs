@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use protocol::records::{CompressionPolicy, ProducePolicy, TimestampType};
 
-use crate::{compaction::CompactionPolicy, upload::UploaderOptions};
+use crate::{
+    compaction::{CleaningPolicy, CompactionPolicy},
+    upload::UploaderOptions,
+};
 
 /// When a record counts as durable, and so when it is acknowledged and visible (design D5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,12 @@ pub struct TopicLogConfig {
     pub retention_bytes: Option<u64>,
     /// `cleanup.policy`.
     pub cleanup_policy: CleanupPolicy,
+    /// How compaction by key works, where `cleanup.policy` asks for it.
+    pub cleaning: CleaningPolicy,
+    /// `segment.ms`: a compacted topic's records become an object at this age.
+    pub segment_ms: i64,
+    /// `segment.bytes`: a compacted partition's records become an object at this size.
+    pub segment_bytes: u64,
     /// `streamhouse.durability`.
     pub durability: Durability,
 }
@@ -105,6 +114,12 @@ pub struct LogConfig {
     pub compaction_interval: Duration,
     /// When a partition is due for compaction, and what is merged.
     pub compaction: CompactionPolicy,
+    /// `log.cleaner.enable`: whether compacted topics are compacted by key.
+    pub cleaner_enabled: bool,
+    /// `log.cleaner.backoff.ms`: time between two rounds of compaction by key.
+    pub cleaner_backoff: Duration,
+    /// `log.cleaner.dedupe.buffer.size`: bound on the memory of one cleaning pass, bytes.
+    pub cleaner_buffer_bytes: usize,
 }
 
 impl Default for LogConfig {
@@ -125,6 +140,9 @@ impl Default for LogConfig {
             gc_orphan_interval: Duration::from_secs(6 * 3600),
             compaction_interval: Duration::from_secs(30),
             compaction: CompactionPolicy::default(),
+            cleaner_enabled: true,
+            cleaner_backoff: Duration::from_secs(15),
+            cleaner_buffer_bytes: 128 << 20,
         }
     }
 }

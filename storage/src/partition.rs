@@ -20,11 +20,12 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::{
+    compaction::CleaningPolicy,
     config::TopicLogConfig,
     epochs::Epochs,
     error::{AppendError, Error},
     log::Shared,
-    object::{ExtentTarget, ObjectRef},
+    object::{AbortedRange, ExtentTarget, ObjectRef},
     producer_state::{ActiveProducer, ProducerState},
     synced_run::{Place, SyncedRun},
     waiter::ReadWaiter,
@@ -315,6 +316,21 @@ impl State {
         self.wake_readers();
     }
 
+    /// Whether a compacted topic waits for the WAL's file to become an object.
+    pub(crate) fn wants_seal(&self, now_ms: i64) -> bool {
+        let config = &self.config;
+        if !config.cleanup_policy.compact || self.synced_end <= self.committed_end {
+            return false;
+        }
+        let unstored = || self.runs.iter().filter(|run| run.base_offset >= self.committed_end);
+        let bytes: u64 = unstored().map(|run| u64::from(run.len)).sum();
+        let oldest = unstored().map(|run| run.max_timestamp).filter(|timestamp| *timestamp >= 0);
+        let age_ms = oldest.min().map_or(0, |oldest| now_ms.saturating_sub(oldest));
+        bytes >= config.segment_bytes
+            || age_ms >= config.segment_ms
+            || age_ms >= config.cleaning.max_lag_ms
+    }
+
     /// Adds an acknowledgement. Duplicates may wait for an earlier offset than the newest append, so
     /// it finds its place in the order.
     pub(crate) fn wait_for_ack(&mut self, ack: PendingAck) {
@@ -495,6 +511,17 @@ impl ExtentTarget for Partition {
     fn leader_epoch(&self) -> i32 {
         self.lock().leader_epoch.0
     }
+
+    fn cleaning(&self) -> Option<CleaningPolicy> {
+        let state = self.lock();
+        state.config.cleanup_policy.compact.then_some(state.config.cleaning)
+    }
+
+    fn aborted_transactions(&self, _from_offset: i64, _end_offset: i64) -> Vec<AbortedRange> {
+        Vec::new()
+    }
+
+    fn forget_aborted(&self, _forgotten: &[AbortedRange]) {}
 }
 
 impl std::fmt::Debug for Partition {

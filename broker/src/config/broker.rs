@@ -240,6 +240,9 @@ fn read_object_store(read: &Read<'_>) -> Result<ObjectStoreConfig, String> {
     })
 }
 
+/// Shortest time between two rounds of compaction by key: each looks at every partition.
+const CLEANER_BACKOFF_MIN: Duration = Duration::from_millis(10);
+
 fn read_log(read: &Read<'_>, memory: &MemoryParts) -> Result<LogConfig, String> {
     let file_bytes: u64 = read.count("streamhouse.wal.file.bytes")?;
     let max_bytes: u64 = read.count("streamhouse.wal.max.bytes")?;
@@ -262,6 +265,9 @@ fn read_log(read: &Read<'_>, memory: &MemoryParts) -> Result<LogConfig, String> 
         gc_interval: read.millis("streamhouse.object.gc.interval.ms")?,
         gc_orphan_interval: read.millis("streamhouse.object.gc.orphan.interval.ms")?,
         compaction_interval: read.millis("streamhouse.object.compaction.interval.ms")?,
+        cleaner_enabled: read.flag("log.cleaner.enable")?,
+        cleaner_backoff: read.millis("log.cleaner.backoff.ms")?.max(CLEANER_BACKOFF_MIN),
+        cleaner_buffer_bytes: read.count("log.cleaner.dedupe.buffer.size")?,
         ..LogConfig::default()
     };
     config.disk_reserve_bytes = read.count("streamhouse.disk.reserve.bytes")?;

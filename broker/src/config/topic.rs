@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use protocol::records::{Compression, CompressionPolicy, TimestampType};
-use storage::{CleanupPolicy, Durability, TopicLogConfig};
+use storage::{CleanupPolicy, Durability, TopicLogConfig, compaction::CleaningPolicy};
 use tracing::warn;
 
 use super::{
@@ -76,6 +76,14 @@ pub fn log_config(layers: &Layers, overrides: &BTreeMap<String, String>) -> Topi
             delete: cleanup.iter().any(|policy| policy == "delete"),
             compact: cleanup.iter().any(|policy| policy == "compact"),
         },
+        cleaning: CleaningPolicy {
+            min_dirty_ratio: topic.fraction("min.cleanable.dirty.ratio"),
+            delete_retention_ms: topic.number("delete.retention.ms"),
+            min_lag_ms: topic.number("min.compaction.lag.ms"),
+            max_lag_ms: topic.number("max.compaction.lag.ms"),
+        },
+        segment_ms: topic.number("segment.ms"),
+        segment_bytes: u64::try_from(topic.number("segment.bytes")).unwrap_or(u64::MAX),
         durability: match topic.text("streamhouse.durability").as_str() {
             "object" => Durability::Object,
             _ => Durability::Local,
@@ -117,6 +125,13 @@ impl Effective<'_> {
         match self.value(name) {
             Some(Value::Number(number)) => number,
             _ => 0,
+        }
+    }
+
+    fn fraction(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Some(Value::Double(fraction)) => fraction,
+            _ => 0.0,
         }
     }
 

@@ -17,9 +17,9 @@ mod plan;
 mod source;
 mod transactions;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use common::PartitionKey;
+use common::{ObjectId, PartitionKey};
 use metadata::{Extent, ObjectLevel};
 use protocol::records::{RecordError, batch_refs};
 use tracing::{info, warn};
@@ -32,11 +32,7 @@ use self::{
     source::Cleaning,
     transactions::Transactions,
 };
-use super::{
-    Compactor,
-    merge::known_producers,
-    rewrite::{Inputs, Output as _},
-};
+use super::{Compactor, merge::known_producers, rewrite::Inputs};
 use crate::object::{self, ExtentTarget, ObjectRef};
 
 /// Bytes read at a time.
@@ -44,30 +40,46 @@ const PIECE_BYTES: usize = 4 << 20;
 
 /// What one pass did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cleaned {
+struct Cleaned {
     /// Bytes of batches before.
-    pub(super) bytes_before: u64,
+    bytes_before: u64,
     /// Bytes of batches that stayed.
-    pub(super) bytes_after: u64,
+    bytes_after: u64,
     /// The end of what is clean now.
-    pub(super) end_offset: i64,
+    end_offset: i64,
+    /// Aborted transactions that the index no longer names.
+    forgotten: usize,
+}
+
+/// What one round over all partitions did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CleaningRound {
+    /// Passes made.
+    pub passes: usize,
+    /// Aborted transactions that partitions have forgotten. That must be durable (in a producer
+    /// snapshot) before the next round, which may remove their markers.
+    pub forgotten: usize,
 }
 
 impl Compactor {
-    /// Cleans every partition whose topic is compacted and that is dirty enough, dirtiest first;
-    /// returns how many passes were made. A partition that fails is logged and looked at again.
-    pub async fn clean_once(&self) -> usize {
+    /// Cleans every partition whose topic is compacted and that is dirty enough, dirtiest first.
+    /// A partition that fails is logged and looked at again next time.
+    pub async fn clean_once(&self) -> CleaningRound {
         let mut due = Vec::new();
-        for target in self.deps.partitions.all() {
+        let targets = self.deps.partitions.all();
+        let wasteful = self.wasteful(&targets);
+        for target in targets {
             let Some(policy) = target.cleaning() else { continue };
-            match self.cleanable(target.as_ref(), policy).await {
+            match self.cleanable(target.as_ref(), policy, &wasteful).await {
                 Ok(Some(cleanable)) => due.push((target, cleanable)),
                 Ok(None) => {}
-                Err(error) => warn!(partition = %target.key(), %error, "not looked at for cleaning"),
+                Err(error) => {
+                    warn!(partition = %target.key(), %error, "not looked at for cleaning")
+                }
             }
         }
         due.sort_by(|(_, a), (_, b)| b.dirty_ratio().total_cmp(&a.dirty_ratio()));
-        let mut passes = 0;
+        let mut round = CleaningRound::default();
         for (target, cleanable) in due {
             if !self.has_space().await {
                 metrics::counter!("streamhouse_cleaner_skipped_total", "reason" => "disk_space")
@@ -76,7 +88,8 @@ impl Compactor {
             }
             match self.clean(target.as_ref(), &cleanable).await {
                 Ok(cleaned) => {
-                    passes += 1;
+                    round.passes += 1;
+                    round.forgotten += cleaned.forgotten;
                     note(target.as_ref(), cleaned);
                 }
                 Err(error) => {
@@ -86,7 +99,7 @@ impl Compactor {
             }
             tokio::task::yield_now().await;
         }
-        passes
+        round
     }
 
     /// What of a partition can be cleaned, if it is due.
@@ -94,6 +107,7 @@ impl Compactor {
         &self,
         target: &dyn ExtentTarget,
         policy: CleaningPolicy,
+        wasteful: &BTreeSet<ObjectId>,
     ) -> Result<Option<Cleanable>, crate::Error> {
         let mut rows = Vec::new();
         for (object, extent) in target.extents() {
@@ -105,7 +119,7 @@ impl Compactor {
         let now_ms = self.deps.clock.now_ms();
         let cleanable = policy.plan(rows, log_start, last_stable, leader_epoch, now_ms);
         Ok(cleanable.filter(|cleanable| {
-            cleanable.is_due() || self.options.policy.is_crumbled(&cleanable.dirty())
+            cleanable.is_due() || self.options.policy.is_crumbled(&cleanable.dirty(), wasteful)
         }))
     }
 
@@ -140,6 +154,7 @@ impl Compactor {
             bytes_before: extents.iter().map(|(_, extent)| extent.bytes).sum(),
             bytes_after: 0,
             end_offset,
+            forgotten: 0,
         };
         // Outputs take the place of their inputs here as well: the next group starts from the
         // producers that the last output knows.
@@ -152,7 +167,9 @@ impl Compactor {
             extents.splice(first..last, [(object, extent)]);
             first += 1;
         }
-        target.forget_aborted(&filter.into_forgotten());
+        let forgotten = filter.into_forgotten();
+        target.forget_aborted(&forgotten);
+        cleaned.forgotten = forgotten.len();
         Ok(cleaned)
     }
 
@@ -226,8 +243,7 @@ impl Compactor {
         while offset < extent.end_offset {
             let reader = &self.deps.reader;
             let end_offset = extent.end_offset;
-            let read =
-                reader.read(object, &key, offset, end_offset, PIECE_BYTES, true).await?;
+            let read = reader.read(object, &key, offset, end_offset, PIECE_BYTES, true).await?;
             if read.next_offset <= offset {
                 break;
             }
@@ -256,7 +272,7 @@ fn map_batches(
         let batch = batch?;
         let header = batch.header();
         if header.is_control() {
-            transactions.is_needless_marker(&batch)?;
+            transactions.marker(&batch)?;
         } else if !transactions.is_aborted(&batch) {
             for record in &batch.decompressed(DECOMPRESS_LIMIT)? {
                 let record = record?;

@@ -112,6 +112,19 @@ impl CompactionPolicy {
         None
     }
 
+    /// Whether a row of dirty extents of a compacted topic is so long, or keeps so many bytes of
+    /// others alive, that it should be rewritten however little of the log is dirty.
+    #[must_use]
+    pub fn is_crumbled(
+        &self,
+        dirty: &[(Arc<ObjectRef>, Extent)],
+        wasteful: &BTreeSet<ObjectId>,
+    ) -> bool {
+        let small = dirty.iter().filter(|(_, extent)| extent.bytes < self.extent_bytes_good);
+        small.count() >= self.extents_min.max(2)
+            || dirty.iter().any(|(object, _)| wasteful.contains(&object.id))
+    }
+
     /// The contiguous small L0 extents from `first` on that fit into one output.
     fn row(&self, candidate: &Candidate<'_>, first: usize) -> Range<usize> {
         let (mut end, mut bytes) = (first, 0_u64);

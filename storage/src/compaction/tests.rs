@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use metadata::ObjectState;
+use metadata::{NewObject, ObjectLevel, ObjectState};
 
 use super::*;
 use crate::{

@@ -223,6 +223,18 @@ impl BatchesBuilder {
         (self.segment_len, self.segment_crc32c) = (0, 0);
     }
 
+    /// Notes how far the log is clean once this object is part of it.
+    #[must_use]
+    pub fn cleaned_up_to(mut self, end_offset: i64) -> Self {
+        self.partition.cleaned_up_to(end_offset);
+        self
+    }
+
+    /// Takes note of a batch that compaction by key has removed: its producer is remembered.
+    pub fn note_removed(&mut self, batch: &BatchHeader) {
+        self.partition.note_removed(batch);
+    }
+
     /// Bytes so far: where the footer goes.
     #[must_use]
     pub fn data_len(&self) -> u64 {

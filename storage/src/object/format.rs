@@ -29,6 +29,8 @@ pub const VERSION: u16 = 1;
 pub(super) const FOOTER_BYTES_MAX: usize = 256 << 20;
 /// The last bytes of every object.
 const MAGIC: [u8; 8] = *b"SHOBJECT";
+/// Tag of what a partition's section says of compaction by key.
+const ADDITION_CLEANED_END: u8 = 2;
 /// Incompatible features that this build understands: none yet.
 const INCOMPATIBLE_KNOWN: u32 = 0;
 
@@ -91,6 +93,8 @@ pub struct PartitionFooter {
     /// Producers that appended in the extent (L0), or all that are known at its end (L1);
     /// ascending by id.
     pub producers: Vec<ProducerUpdate>,
+    /// How far the log was clean when compaction by key wrote this extent; `None` where it did not.
+    pub cleaned_end_offset: Option<i64>,
 }
 
 /// A point from which a reader can start: it covers what follows up to the next entry.
@@ -314,6 +318,12 @@ impl PartitionFooter {
         for producer in &self.producers {
             producer.encode(out);
         }
+        if let Some(end_offset) = self.cleaned_end_offset {
+            let mut addition = Writer::new();
+            addition.varint(end_offset);
+            out.u8(ADDITION_CLEANED_END);
+            out.section(&addition);
+        }
     }
 
     fn decode(
@@ -357,6 +367,14 @@ impl PartitionFooter {
         for _ in 0..count {
             producers.push(ProducerUpdate::decode(reader)?);
         }
+        let mut cleaned_end_offset = None;
+        while reader.remaining() > 0 {
+            let tag = reader.u8()?;
+            let mut addition = reader.section()?;
+            if tag == ADDITION_CLEANED_END {
+                cleaned_end_offset = Some(addition.varint()?);
+            }
+        }
         Ok(Self {
             key,
             leader_epoch,
@@ -367,6 +385,7 @@ impl PartitionFooter {
             max_timestamp,
             index,
             producers,
+            cleaned_end_offset,
         })
     }
 

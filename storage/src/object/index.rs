@@ -33,6 +33,7 @@ impl PartitionBuilder {
             max_timestamp: NO_TIMESTAMP,
             index: Vec::new(),
             producers: Vec::new(),
+            cleaned_end_offset: None,
         };
         Self { footer, producers }
     }
@@ -93,6 +94,16 @@ impl PartitionBuilder {
         }
         self.producers.push(batch);
         Ok(())
+    }
+
+    /// Notes how far the log is clean.
+    pub(super) fn cleaned_up_to(&mut self, end_offset: i64) {
+        self.footer.cleaned_end_offset = Some(end_offset);
+    }
+
+    /// Remembers the producer of a batch that is not part of the extent any more.
+    pub(super) fn note_removed(&mut self, batch: &BatchHeader) {
+        self.producers.push(batch);
     }
 
     /// The finished share.

@@ -37,6 +37,7 @@ pub use self::{
     index::ProducerTracker,
     reader::{ColdRead, ObjectReader, ReaderOptions},
 };
+use crate::compaction::CleaningPolicy;
 pub use crate::object_store::{ObjectStorage, StorageOptions};
 
 /// A committed object, as its readers refer to it. Its footer is read on first use and cached by
@@ -72,6 +73,17 @@ impl ObjectRef {
     }
 }
 
+/// A transaction that was aborted in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AbortedRange {
+    /// Offset of its first record.
+    pub first_offset: i64,
+    /// Offset of its marker.
+    pub last_offset: i64,
+    /// The producer.
+    pub producer_id: i64,
+}
+
 /// The partition, as uploader and compactor see it. Called with no lock of theirs held.
 pub trait ExtentTarget: Send + Sync {
     /// The partition.
@@ -101,6 +113,15 @@ pub trait ExtentTarget: Send + Sync {
 
     /// The epoch of this broker's lease.
     fn leader_epoch(&self) -> i32;
+
+    /// How its topic is compacted by key, if it is.
+    fn cleaning(&self) -> Option<CleaningPolicy>;
+
+    /// The aborted transactions that overlap `[from_offset, end_offset)`.
+    fn aborted_transactions(&self, from_offset: i64, end_offset: i64) -> Vec<AbortedRange>;
+
+    /// Compaction by key has removed every batch of these aborted transactions.
+    fn forget_aborted(&self, forgotten: &[AbortedRange]);
 }
 
 impl fmt::Debug for dyn ExtentTarget {

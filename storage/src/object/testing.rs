@@ -24,9 +24,11 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    ExtentTarget, ObjectReader, ObjectRef, ObjectStorage, Partitions, ReaderOptions, StorageOptions,
+    AbortedRange, ExtentTarget, ObjectReader, ObjectRef, ObjectStorage, Partitions, ReaderOptions,
+    StorageOptions,
 };
 use crate::{
+    compaction::CleaningPolicy,
     object_store::faulty::FaultyObjectStore,
     upload::{ObjectsInUse, UploaderDeps, UploaderHandle, UploaderOptions, WalRelease},
     wal::{
@@ -168,6 +170,8 @@ struct TestState {
     rejected: Vec<Extent>,
     leader_epoch: i32,
     last_stable_offset: Option<i64>,
+    cleaning: Option<CleaningPolicy>,
+    aborted: Vec<AbortedRange>,
 }
 
 impl TestPartition {
@@ -215,6 +219,23 @@ impl TestPartition {
 
     pub(crate) fn set_extents(&self, extents: Vec<(Arc<ObjectRef>, Extent)>) {
         self.state.lock().unwrap().extents = extents;
+    }
+
+    pub(crate) fn set_cleaning(&self, policy: CleaningPolicy) {
+        self.state.lock().unwrap().cleaning = Some(policy);
+    }
+
+    pub(crate) fn set_aborted(&self, aborted: Vec<AbortedRange>) {
+        self.state.lock().unwrap().aborted = aborted;
+    }
+
+    pub(crate) fn aborted(&self) -> Vec<AbortedRange> {
+        self.state.lock().unwrap().aborted.clone()
+    }
+
+    /// A batch made for its offset, at the end of the log.
+    pub(crate) fn append_with(&self, make: impl Fn(i64) -> Bytes) -> Bytes {
+        self.push(make)
     }
 
     pub(crate) fn set_leader_epoch(&self, epoch: i32) {
@@ -283,6 +304,22 @@ impl ExtentTarget for TestPartition {
 
     fn leader_epoch(&self) -> i32 {
         self.state.lock().unwrap().leader_epoch
+    }
+
+    fn cleaning(&self) -> Option<CleaningPolicy> {
+        self.state.lock().unwrap().cleaning
+    }
+
+    fn aborted_transactions(&self, from_offset: i64, end_offset: i64) -> Vec<AbortedRange> {
+        let state = self.state.lock().unwrap();
+        let overlaps = |range: &&AbortedRange| {
+            range.last_offset >= from_offset && range.first_offset < end_offset
+        };
+        state.aborted.iter().filter(overlaps).copied().collect()
+    }
+
+    fn forget_aborted(&self, forgotten: &[AbortedRange]) {
+        self.state.lock().unwrap().aborted.retain(|range| !forgotten.contains(range));
     }
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    compaction::CleaningPolicy,
     config::{CleanupPolicy, Durability},
     read::Step,
     wal::{WalFileRef, WalRead},
@@ -40,6 +41,9 @@ fn state() -> State {
         retention_ms: None,
         retention_bytes: None,
         cleanup_policy: CleanupPolicy { delete: true, compact: false },
+        cleaning: CleaningPolicy::default(),
+        segment_ms: i64::MAX,
+        segment_bytes: u64::MAX,
         durability: Durability::Local,
     };
     let restored = Restored {

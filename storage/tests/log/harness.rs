@@ -24,7 +24,7 @@ use protocol::records::{
 };
 use streamhouse_storage::{
     Acks, AppendError, Appended, CleanupPolicy, Durability, IsolationLevel, Log, LogConfig,
-    LogDeps, Partition, ReadRequest, TopicLogConfig,
+    LogDeps, Partition, ReadRequest, TopicLogConfig, compaction,
     object_store::{ObjectStorage, StorageOptions, faulty::FaultyObjectStore},
     wal::sim_fs::SimWalFs,
 };
@@ -59,6 +59,9 @@ pub(crate) fn topic_config() -> TopicLogConfig {
         retention_ms: None,
         retention_bytes: None,
         cleanup_policy: CleanupPolicy { delete: true, compact: false },
+        cleaning: compaction::CleaningPolicy::default(),
+        segment_ms: i64::MAX,
+        segment_bytes: u64::MAX,
         durability: Durability::Local,
     }
 }

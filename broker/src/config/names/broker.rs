@@ -101,23 +101,23 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Security protocol of each listener name; only PLAINTEXT is supported.";
     "listeners" List = Some("PLAINTEXT://127.0.0.1:9092"), NonEmptyList, ReadOnly, Acts:
         "Addresses to listen on, as NAME://host:port; an empty host is all addresses, port 0 a free one.";
-    "log.cleaner.backoff.ms" Long = Some("15000"), AtLeast(0), ClusterWide, Inert:
-        "Kafka's pause of the log cleaner when nothing is to be cleaned.";
-    "log.cleaner.dedupe.buffer.size" Long = Some("134217728"), Any, ClusterWide, Inert:
-        "Kafka's memory of the log cleaner.";
-    "log.cleaner.delete.retention.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Inert:
+    "log.cleaner.backoff.ms" Long = Some("15000"), AtLeast(0), ReadOnly, Acts:
+        "Time between two rounds of compaction by key.";
+    "log.cleaner.dedupe.buffer.size" Long = Some("134217728"), Any, ReadOnly, Acts:
+        "Most memory for the keys of one pass of compaction; a partition with more keys takes several passes.";
+    "log.cleaner.delete.retention.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Acts:
         "Default of the topic key delete.retention.ms.";
-    "log.cleaner.enable" Boolean = Some("true"), Any, ReadOnly, Inert:
-        "Kafka's switch of the log cleaner.";
+    "log.cleaner.enable" Boolean = Some("true"), Any, ReadOnly, Acts:
+        "Whether topics with cleanup.policy=compact are compacted.";
     "log.cleaner.io.buffer.size" Int = Some("524288"), AtLeast(0), ClusterWide, Inert:
         "Kafka's read and write buffers of the log cleaner.";
     "log.cleaner.io.max.bytes.per.second" Double = Some("1.7976931348623157E308"), Any, ClusterWide, Inert:
         "Kafka's throttle of the log cleaner.";
-    "log.cleaner.max.compaction.lag.ms" Long = Some("9223372036854775807"), AtLeast(1), ClusterWide, Inert:
+    "log.cleaner.max.compaction.lag.ms" Long = Some("9223372036854775807"), AtLeast(1), ClusterWide, Acts:
         "Default of the topic key max.compaction.lag.ms.";
-    "log.cleaner.min.cleanable.ratio" Double = Some("0.5"), Between(0, 1), ClusterWide, Inert:
+    "log.cleaner.min.cleanable.ratio" Double = Some("0.5"), Between(0, 1), ClusterWide, Acts:
         "Default of the topic key min.cleanable.dirty.ratio.";
-    "log.cleaner.min.compaction.lag.ms" Long = Some("0"), AtLeast(0), ClusterWide, Inert:
+    "log.cleaner.min.compaction.lag.ms" Long = Some("0"), AtLeast(0), ClusterWide, Acts:
         "Default of the topic key min.compaction.lag.ms.";
     "log.cleaner.threads" Int = Some("1"), AtLeast(0), ClusterWide, Inert:
         "Kafka's threads of the log cleaner.";
@@ -159,15 +159,15 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Default of the topic key retention.ms, in minutes; weaker than log.retention.ms.";
     "log.retention.ms" Long = None, Any, ClusterWide, Acts, [same("log.retention.ms"), minutes("log.retention.minutes"), hours("log.retention.hours")]:
         "Default of the topic key retention.ms.";
-    "log.roll.hours" Int = Some("168"), AtLeast(1), ReadOnly, Inert:
+    "log.roll.hours" Int = Some("168"), AtLeast(1), ReadOnly, Acts:
         "Default of the topic key segment.ms, in hours; weaker than log.roll.ms.";
     "log.roll.jitter.hours" Int = Some("0"), AtLeast(0), ReadOnly, Inert:
         "Default of the topic key segment.jitter.ms, in hours.";
     "log.roll.jitter.ms" Long = None, Any, ClusterWide, Inert, [same("log.roll.jitter.ms"), hours("log.roll.jitter.hours")]:
         "Default of the topic key segment.jitter.ms.";
-    "log.roll.ms" Long = None, Any, ClusterWide, Inert, [same("log.roll.ms"), hours("log.roll.hours")]:
+    "log.roll.ms" Long = None, Any, ClusterWide, Acts, [same("log.roll.ms"), hours("log.roll.hours")]:
         "Default of the topic key segment.ms.";
-    "log.segment.bytes" Int = Some("1073741824"), AtLeast(1_048_576), ClusterWide, Inert:
+    "log.segment.bytes" Int = Some("1073741824"), AtLeast(1_048_576), ClusterWide, Acts:
         "Default of the topic key segment.bytes.";
     "log.segment.delete.delay.ms" Long = Some("60000"), AtLeast(0), ClusterWide, Inert:
         "Default of the topic key file.delete.delay.ms.";

@@ -7,7 +7,7 @@ use Validator::{Any, AtLeast, Between, GzipLevel, ListOf, OneOf, ThrottledReplic
 #[rustfmt::skip]
 pub(super) const KEYS: &[ConfigKey] = keys! {
     "cleanup.policy" List = Some("delete"), ListOf(&["compact", "delete"]), ClusterWide, Acts, [same("log.cleanup.policy")]:
-        "How old data goes: delete (by retention time and size) or, if empty, never. With compact every record must have a key; superseded ones are not removed yet.";
+        "How old data goes: delete (by retention time and size), compact (of records with the same key the last one stays; every record must have a key), both, or, if empty, never.";
     "compression.gzip.level" Int = Some("-1"), GzipLevel, ClusterWide, Acts, [same("compression.gzip.level")]:
         "Level used where the broker compresses with gzip.";
     "compression.lz4.level" Int = Some("9"), Between(1, 17), ClusterWide, Inert, [same("compression.lz4.level")]:
@@ -16,8 +16,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Codec that batches are stored with; producer keeps each batch as it was sent.";
     "compression.zstd.level" Int = Some("3"), Between(-131_072, 22), ClusterWide, Acts, [same("compression.zstd.level")]:
         "Level used where the broker compresses with zstd.";
-    "delete.retention.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Inert, [same("log.cleaner.delete.retention.ms")]:
-        "How long a compacted topic keeps tombstones; records are not compacted by key yet.";
+    "delete.retention.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Acts, [same("log.cleaner.delete.retention.ms")]:
+        "How long a compacted topic keeps tombstones and transaction markers after compaction first met them.";
     "file.delete.delay.ms" Long = Some("60000"), AtLeast(0), ClusterWide, Inert, [same("log.segment.delete.delay.ms")]:
         "Kafka's wait before a removed segment's file goes; objects go after streamhouse.object.gc.grace.ms.";
     "flush.messages" Long = Some("9223372036854775807"), AtLeast(1), ClusterWide, Inert, [same("log.flush.interval.messages")]:
@@ -34,8 +34,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Kafka's bytes kept outside tiered storage; -2 takes retention.bytes.";
     "local.retention.ms" Long = Some("-2"), AtLeast(-2), ClusterWide, Inert, [same("log.local.retention.ms")]:
         "Kafka's time kept outside tiered storage; -2 takes retention.ms.";
-    "max.compaction.lag.ms" Long = Some("9223372036854775807"), AtLeast(1), ClusterWide, Inert, [same("log.cleaner.max.compaction.lag.ms")]:
-        "Longest time a record stays out of compaction by key, which is not done yet.";
+    "max.compaction.lag.ms" Long = Some("9223372036854775807"), AtLeast(1), ClusterWide, Acts, [same("log.cleaner.max.compaction.lag.ms")]:
+        "Longest time that a record stays out of compaction.";
     "max.message.bytes" Int = Some("1048588"), AtLeast(0), ClusterWide, Acts, [same("message.max.bytes")]:
         "Largest record batch accepted, in bytes as sent (compressed if it is).";
     "message.timestamp.after.max.ms" Long = Some("3600000"), AtLeast(0), ClusterWide, Acts, [same("log.message.timestamp.after.max.ms")]:
@@ -44,10 +44,10 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "How far a CreateTime timestamp may lie behind the broker's clock.";
     "message.timestamp.type" String = Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), ClusterWide, Acts, [same("log.message.timestamp.type")]:
         "Whether records keep the producer's timestamp or get the broker's at the append.";
-    "min.cleanable.dirty.ratio" Double = Some("0.5"), Between(0, 1), ClusterWide, Inert, [same("log.cleaner.min.cleanable.ratio")]:
-        "Share of a log that must be uncompacted before it is compacted by key, which is not done yet.";
-    "min.compaction.lag.ms" Long = Some("0"), AtLeast(0), ClusterWide, Inert, [same("log.cleaner.min.compaction.lag.ms")]:
-        "Shortest time a record stays out of compaction by key, which is not done yet.";
+    "min.cleanable.dirty.ratio" Double = Some("0.5"), Between(0, 1), ClusterWide, Acts, [same("log.cleaner.min.cleanable.ratio")]:
+        "Share of a log above which what is not compacted yet makes compaction due.";
+    "min.compaction.lag.ms" Long = Some("0"), AtLeast(0), ClusterWide, Acts, [same("log.cleaner.min.compaction.lag.ms")]:
+        "Shortest time that a record stays out of compaction.";
     "min.insync.replicas" Int = Some("1"), AtLeast(1), ClusterWide, Inert, [same("min.insync.replicas")]:
         "Kafka's least in-sync replicas for acks=all; stored, never blocks: durability is streamhouse.durability.";
     "preallocate" Boolean = Some("false"), Any, ClusterWide, Inert, [same("log.preallocate")]:
@@ -62,14 +62,14 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Largest size of a partition before its oldest records go; -1 for no limit.";
     "retention.ms" Long = Some("604800000"), AtLeast(-1), ClusterWide, Acts, [same("log.retention.ms"), minutes("log.retention.minutes"), hours("log.retention.hours")]:
         "Age, by record timestamp, after which records go; -1 for no limit.";
-    "segment.bytes" Int = Some("1073741824"), AtLeast(1_048_576), ClusterWide, Inert, [same("log.segment.bytes")]:
-        "Kafka's size of a segment file; retention works on extents of objects here.";
+    "segment.bytes" Int = Some("1073741824"), AtLeast(1_048_576), ClusterWide, Acts, [same("log.segment.bytes")]:
+        "A compacted partition's records become an object, and can be compacted, at this size at the latest; retention works on extents of objects.";
     "segment.index.bytes" Int = Some("10485760"), AtLeast(4), ClusterWide, Inert, [same("log.index.size.max.bytes")]:
         "Kafka's size of an offset index file; there are none here.";
     "segment.jitter.ms" Long = Some("0"), AtLeast(0), ClusterWide, Inert, [same("log.roll.jitter.ms"), hours("log.roll.jitter.hours")]:
         "Kafka's random delay of segment rolls.";
-    "segment.ms" Long = Some("604800000"), AtLeast(1), ClusterWide, Inert, [same("log.roll.ms"), hours("log.roll.hours")]:
-        "Kafka's age at which a segment is closed; retention works on extents of objects here.";
+    "segment.ms" Long = Some("604800000"), AtLeast(1), ClusterWide, Acts, [same("log.roll.ms"), hours("log.roll.hours")]:
+        "A compacted topic's records become an object, and can be compacted, at this age at the latest; retention works on extents of objects.";
     "streamhouse.durability" String = Some("local"), OneOf(&["local", "object"]), ClusterWide, Acts, [same("streamhouse.durability")]:
         "What acks=all waits for: local (synced to this broker's WAL) or object (committed in the object store).";
     "unclean.leader.election.enable" Boolean = Some("false"), Any, ClusterWide, Inert, [same("unclean.leader.election.enable")]:

@@ -12,6 +12,7 @@ use protocol::records::{
 };
 
 use super::{offset_map::OffsetMap, transactions::Transactions};
+use crate::object::AbortedRange;
 
 /// Most bytes that a stored batch is decompressed to. Batches were validated against a bound when
 /// they were produced.
@@ -35,6 +36,7 @@ pub(super) struct Filter {
     transactions: Transactions,
     now_ms: i64,
     delete_retention_ms: i64,
+    forgotten: Vec<AbortedRange>,
 }
 
 impl Filter {
@@ -45,7 +47,17 @@ impl Filter {
         now_ms: i64,
         delete_retention_ms: i64,
     ) -> Self {
-        Self { map, transactions, now_ms, delete_retention_ms }
+        Self { map, transactions, now_ms, delete_retention_ms, forgotten: Vec::new() }
+    }
+
+    /// The end of what the map accounts for: the log is clean up to here after the pass.
+    pub(super) fn end_offset(&self) -> i64 {
+        self.map.latest_offset() + 1
+    }
+
+    /// Aborted transactions of which only the marker is left: the index need not name them.
+    pub(super) fn into_forgotten(self) -> Vec<AbortedRange> {
+        self.forgotten
     }
 
     /// Decides on the next batch, in offset order. `last` keeps it, if only as a header: where an
@@ -56,16 +68,23 @@ impl Filter {
     pub(super) fn next(&mut self, batch: &BatchRef<'_>, last: bool) -> Result<Fate, RecordError> {
         let header = batch.header();
         let control = header.is_control();
-        let needless = if control {
-            self.transactions.is_needless_marker(batch)?
-        } else {
-            self.transactions.is_aborted(batch)
-        };
-        let due = header.has_delete_horizon() && header.base_timestamp <= self.now_ms;
-        let fate = if needless && (!control || due) {
+        let fate = if control {
+            let marker = self.transactions.marker(batch)?;
+            if marker.needless {
+                self.forgotten.extend(marker.indexed);
+            }
+            // The index forgets a transaction at least one pass before its marker goes: an entry
+            // without a marker would hide what the producer wrote later.
+            let due = header.has_delete_horizon() && header.base_timestamp <= self.now_ms;
+            if marker.needless && due && marker.indexed.is_none() {
+                Fate::Goes
+            } else {
+                self.filter_records(batch, marker.needless)?
+            }
+        } else if self.transactions.is_aborted(batch) {
             Fate::Goes
         } else {
-            self.filter_records(batch, control && needless)?
+            self.filter_records(batch, false)?
         };
         match fate {
             Fate::Goes if last => Ok(Fate::Becomes(empty(batch)?)),

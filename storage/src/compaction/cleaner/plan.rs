@@ -20,6 +20,18 @@ pub struct CleaningPolicy {
     pub max_lag_ms: i64,
 }
 
+impl Default for CleaningPolicy {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        Self {
+            min_dirty_ratio: 0.5,
+            delete_retention_ms: 86_400_000,
+            min_lag_ms: 0,
+            max_lag_ms: i64::MAX,
+        }
+    }
+}
+
 /// An extent and how far the log was clean when it was written.
 #[derive(Debug, Clone)]
 pub(super) struct Dirty {

@@ -46,7 +46,8 @@ impl<'f> Cleaning<'f> {
         filter: &'f mut Filter,
     ) -> Self {
         let base_offset = inputs.first().map_or(0, |(_, extent)| extent.base_offset);
-        let builder = BatchesBuilder::cleaned(output, key, base_offset, producers, filter.end());
+        let builder = BatchesBuilder::new(output, key, base_offset, producers)
+            .cleaned_up_to(filter.end_offset());
         Self {
             reader,
             key,

@@ -10,24 +10,24 @@ use protocol::records::{
     BatchRef, ControlRecordKey, ControlRecordType, DecompressLimit, RecordError,
 };
 
-/// A transaction that was aborted in the partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Aborted {
-    /// Offset of its first record.
-    pub(super) first_offset: i64,
-    /// Offset of its marker.
-    pub(super) last_offset: i64,
-    /// The producer.
-    pub(super) producer_id: i64,
+use crate::object::AbortedRange;
+
+/// A control batch as a pass sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marker {
+    /// Nothing of its transaction is left in what was passed.
+    pub(super) needless: bool,
+    /// The entry of the aborted index that it ends.
+    pub(super) indexed: Option<AbortedRange>,
 }
 
 /// The transactions met so far.
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     /// Those whose first record lies ahead, by first offset.
-    ahead: VecDeque<Aborted>,
+    ahead: VecDeque<AbortedRange>,
     /// Those that are open where the pass is, and whether a batch of theirs was met.
-    open_aborted: BTreeMap<i64, (Aborted, bool)>,
+    open_aborted: BTreeMap<i64, (AbortedRange, bool)>,
     /// Producers of committed transactions of which a batch was met.
     open_committed: BTreeSet<i64>,
 }
@@ -37,7 +37,7 @@ const MARKER_LIMIT: DecompressLimit = DecompressLimit { max_bytes: 1 << 10 };
 
 impl Transactions {
     /// Given the aborted transactions that overlap what is about to be passed.
-    pub(super) fn new(mut aborted: Vec<Aborted>) -> Self {
+    pub(super) fn new(mut aborted: Vec<AbortedRange>) -> Self {
         aborted.sort_unstable();
         Self { ahead: aborted.into(), ..Self::default() }
     }
@@ -57,30 +57,35 @@ impl Transactions {
         false
     }
 
-    /// Whether nothing of a control batch's transaction is left, so that it may go.
+    /// What a control batch means to the pass.
     ///
     /// # Errors
     /// Where the control record cannot be read.
-    pub(super) fn is_needless_marker(&mut self, batch: &BatchRef<'_>) -> Result<bool, RecordError> {
+    pub(super) fn marker(&mut self, batch: &BatchRef<'_>) -> Result<Marker, RecordError> {
         let header = batch.header();
         self.open_up_to(header.last_offset());
         let plain = batch.decompressed(MARKER_LIMIT)?;
         let Some(record) = plain.iter().next().transpose()? else {
             // An empty control batch was cleaned before.
-            return Ok(true);
+            return Ok(Marker { needless: true, indexed: None });
         };
         let key = ControlRecordKey::decode(record.key.unwrap_or_default())?;
         Ok(match key.control_type {
             ControlRecordType::Abort => {
-                !self.open_aborted.remove(&header.producer_id).is_some_and(|(_, met)| met)
+                let known = self.open_aborted.remove(&header.producer_id);
+                let needless = !known.is_some_and(|(_, met)| met);
+                Marker { needless, indexed: known.map(|(aborted, _)| aborted) }
             }
-            ControlRecordType::Commit => !self.open_committed.remove(&header.producer_id),
+            ControlRecordType::Commit => {
+                let needless = !self.open_committed.remove(&header.producer_id);
+                Marker { needless, indexed: None }
+            }
             ControlRecordType::LeaderChange
             | ControlRecordType::SnapshotHeader
             | ControlRecordType::SnapshotFooter
             | ControlRecordType::KRaftVersion
             | ControlRecordType::KRaftVoters
-            | ControlRecordType::Unknown(_) => false,
+            | ControlRecordType::Unknown(_) => Marker { needless: false, indexed: None },
         })
     }
 

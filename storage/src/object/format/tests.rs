@@ -42,6 +42,7 @@ fn golden(layout: Layout) -> Footer {
         max_timestamp: 1_700_000_000_030,
         index: vec![entry(10, 4096), entry(30, 1_052_672)],
         producers: vec![producer],
+        cleaned_end_offset: None,
     };
     let mut other = partition.clone();
     other.key = key(1, 5);
@@ -112,7 +113,10 @@ fn a_reader_skips_what_a_newer_writer_appends_to_a_partition() {
     let footer = golden(Layout::Batches);
     let mut section = Writer::new();
     footer.partitions[0].encode(&mut section);
-    section.raw(b"from the future");
+    let mut addition = Writer::new();
+    addition.raw(b"from the future");
+    section.u8(255);
+    section.section(&addition);
     let section = section.into_bytes();
     let decoded =
         PartitionFooter::decode(key(1, 0), footer.data_len, &mut Reader::new(&section)).unwrap();
@@ -183,6 +187,7 @@ fn partition() -> impl Strategy<Value = PartitionFooter> {
                 max_timestamp: high,
                 index,
                 producers,
+                cleaned_end_offset: (high % 2 == 0).then_some(offset),
             }
         })
 }

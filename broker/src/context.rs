@@ -68,70 +68,15 @@ pub struct Broker {
     pub rng: Rng,
     /// Tasks.
     pub spawner: Spawner,
-    options: RwLock<Arc<BrokerOptions>>,
-}
-
-/// What a broker is made of; see the fields of [`Broker`].
-#[derive(Debug)]
-pub struct BrokerParts {
-    /// `node.id`.
-    pub node_id: NodeId,
-    /// The cluster's id.
-    pub cluster_id: String,
-    /// The session with the metadata store.
-    pub fence: Fence,
-    /// The metadata store.
-    pub metadata: Arc<dyn MetadataStore>,
-    /// The opened log.
-    pub log: Arc<Log>,
-    /// The topics, already handed to the log.
-    pub catalog: Catalog,
-    /// The configuration; the catalog reads the same one.
-    pub configs: Arc<Configs>,
-    /// The settings.
-    pub options: BrokerOptions,
-    /// Time.
-    pub clock: SharedClock,
-    /// Randomness.
-    pub rng: Rng,
-    /// Tasks.
-    pub spawner: Spawner,
+    /// The settings: [`Broker::options`].
+    pub(crate) options: RwLock<Arc<BrokerOptions>>,
 }
 
 impl Broker {
-    /// Puts the parts together. Nothing runs yet: connections bring the work.
-    #[must_use]
-    pub fn new(parts: BrokerParts) -> Arc<Self> {
-        let options = Arc::new(parts.options);
-        Arc::new(Self {
-            node_id: parts.node_id,
-            cluster_id: parts.cluster_id,
-            producer_ids: ProducerIds::new(Arc::clone(&parts.metadata), parts.fence),
-            fence: parts.fence,
-            metadata: parts.metadata,
-            log: parts.log,
-            catalog: parts.catalog,
-            configs: parts.configs,
-            fetch_sessions: FetchSessions::new(
-                options.fetch_sessions_max,
-                parts.clock.clone(),
-                parts.rng.clone(),
-            ),
-            purgatory: Purgatory::new(options.delayed_fetches_max),
-            request_memory: MemoryBudget::new(
-                options.request_pool_bytes - options.request_pool_bytes / SMALL_FRAMES_SHARE,
-            ),
-            small_request_memory: MemoryBudget::new(
-                options.request_pool_bytes / SMALL_FRAMES_SHARE,
-            ),
-            fetch_memory: MemoryBudget::new(options.fetch_pool_bytes),
-            shutdown: Shutdown::new(),
-            metrics: Metrics::new(),
-            clock: parts.clock,
-            rng: parts.rng,
-            spawner: parts.spawner,
-            options: RwLock::new(options),
-        })
+    /// Pools for large and for small frames out of the memory for requests.
+    pub(crate) fn request_pools(options: &BrokerOptions) -> (MemoryBudget, MemoryBudget) {
+        let small = options.request_pool_bytes / SMALL_FRAMES_SHARE;
+        (MemoryBudget::new(options.request_pool_bytes - small), MemoryBudget::new(small))
     }
 
     /// The pool that a request of `bytes` is charged to.

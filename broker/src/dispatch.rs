@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use common::memory::Reservation;
 use futures::future::BoxFuture;
-use protocol::{ApiKey, Encoded, Message, Reader, Request, RequestHeader, frame::encode_response};
+use protocol::{
+    ApiKey, DecodeError, Encoded, Message, Reader, Request, RequestHeader, frame::encode_response,
+};
 use tracing::error;
 
 use crate::{
@@ -172,48 +174,59 @@ fn unsupported_version(broker: &Broker, correlation_id: i32) -> Served {
 fn serve_exclusive<H: Handler>(
     broker: Arc<Broker>,
     context: RequestContext,
-    mut reader: Reader,
+    reader: Reader,
 ) -> BoxFuture<'static, Result<Served, Close>> {
     Box::pin(async move {
-        let started = broker.clock.monotonic();
-        let request = H::Request::decode(&mut reader, context.api_version)?;
-        drop(reader);
-        let response = H::handle(&broker, &context, request).await;
-        let answer = encode::<H>(&broker, context.version_of(), &response, context.take_held());
-        broker.metrics.request(context.api_key, broker.clock.monotonic().saturating_sub(started));
-        Ok(Served::Answer(answer))
+        let (serving, request) = Serving::begin::<H>(broker, context, reader)?;
+        let response = H::handle(&serving.broker, &serving.context, request).await;
+        Ok(Served::Answer(serving.finish::<H>(Reply::Response(response))))
     })
 }
 
 fn serve_pipelined<H: Pipelined + 'static>(
     broker: Arc<Broker>,
     context: RequestContext,
-    mut reader: Reader,
+    reader: Reader,
 ) -> BoxFuture<'static, Result<Served, Close>> {
     Box::pin(async move {
-        let started = broker.clock.monotonic();
-        let request = H::Request::decode(&mut reader, context.api_version)?;
-        drop(reader);
-        let finish = H::begin(&broker, &context, request).await;
-        Ok(Served::Later(Box::pin(finished::<H>(broker, context, started, finish))))
+        let (serving, request) = Serving::begin::<H>(broker, context, reader)?;
+        let reply = H::begin(&serving.broker, &serving.context, request).await;
+        Ok(Served::Later(Box::pin(async move { serving.finish::<H>(reply.await) })))
     })
 }
 
-async fn finished<H: Pipelined + 'static>(
+/// A request that is being served.
+struct Serving {
     broker: Arc<Broker>,
     context: RequestContext,
     started: Duration,
-    finish: BoxFuture<'static, Reply<Response<H>>>,
-) -> Answer {
-    let answer = match finish.await {
-        Reply::Response(response) => {
-            encode::<H>(&broker, context.version_of(), &response, context.take_held())
-        }
-        Reply::Nothing => Answer::Nothing,
-        Reply::Close => Answer::Close,
-    };
-    broker.metrics.request(context.api_key, broker.clock.monotonic().saturating_sub(started));
-    answer
+}
+
+impl Serving {
+    /// Decodes the body and lets go of the frame.
+    fn begin<H: Api>(
+        broker: Arc<Broker>,
+        context: RequestContext,
+        mut reader: Reader,
+    ) -> Result<(Self, H::Request), DecodeError> {
+        let started = broker.clock.monotonic();
+        let request = H::Request::decode(&mut reader, context.api_version)?;
+        Ok((Self { broker, context, started }, request))
+    }
+
+    fn finish<H: Api>(self, reply: Reply<Response<H>>) -> Answer {
+        let Self { broker, context, started } = self;
+        let answer = match reply {
+            Reply::Response(response) => {
+                encode::<H>(&broker, context.version_of(), &response, context.take_held())
+            }
+            Reply::Nothing => Answer::Nothing,
+            Reply::Close => Answer::Close,
+        };
+        let took = broker.clock.monotonic().saturating_sub(started);
+        broker.metrics.request(context.api_key, took);
+        answer
+    }
 }
 
 fn encode<H: Api>(

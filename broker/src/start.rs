@@ -3,9 +3,12 @@
 //! Session first (it fences a former process), then the leases' new epochs, then the log's
 //! recovery, and only then what a listener can be opened for. Stopping is the way back.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+};
 
-use common::{clock::SharedClock, rng::Rng, spawn::Spawner};
+use common::{clock::SharedClock, memory::MemoryBudget, rng::Rng, spawn::Spawner};
 use metadata::{MetadataStore, OpenSession, Session, Topic};
 use storage::{Log, LogDeps, object_store::ObjectStorage, wal::WalFs};
 use tracing::{info, warn};
@@ -18,7 +21,12 @@ use crate::{
         effective::Layers,
         sources::{ConfigErrors, StaticConfig},
     },
-    context::{Broker, BrokerParts},
+    context::Broker,
+    fetch_session::FetchSessions,
+    metrics::Metrics,
+    producer_ids::ProducerIds,
+    purgatory::Purgatory,
+    shutdown::Shutdown,
 };
 
 /// What a broker is started from: its configuration and every way to the outside world.
@@ -103,18 +111,32 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         deps.spawner.clone(),
         image.topics,
     )?;
-    Ok(Broker::new(BrokerParts {
+    let options = configs.broker().options(deps.port);
+    let (request_memory, small_request_memory) = Broker::request_pools(&options);
+    Ok(Arc::new(Broker {
         node_id: session.node_id,
         cluster_id: session.cluster_id,
         fence: session.fence,
-        metadata: deps.metadata,
         log,
         catalog,
-        options: configs.broker().options(deps.port),
         configs,
+        producer_ids: ProducerIds::new(Arc::clone(&deps.metadata), session.fence),
+        metadata: deps.metadata,
+        fetch_sessions: FetchSessions::new(
+            options.fetch_sessions_max,
+            deps.clock.clone(),
+            deps.rng.clone(),
+        ),
+        purgatory: Purgatory::new(options.delayed_fetches_max),
+        request_memory,
+        small_request_memory,
+        fetch_memory: MemoryBudget::new(options.fetch_pool_bytes),
+        shutdown: Shutdown::new(),
+        metrics: Metrics::new(),
         clock: deps.clock,
         rng: deps.rng,
         spawner: deps.spawner,
+        options: RwLock::new(Arc::new(options)),
     }))
 }
 

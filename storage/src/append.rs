@@ -101,18 +101,17 @@ impl Partition {
         let (completion, waiter) = match acks {
             Acks::Leader => {
                 let (completion, waiter) = Completion::pair();
-                (completion, Some(waiter))
+                (Some(completion), Some(waiter))
             }
-            Acks::None | Acks::All => (Completion::pair().0, None),
+            Acks::None | Acks::All => (None, None),
         };
         let enqueued = self.shared.enqueue(WalAppend {
             target: this,
             leader_epoch: state.leader_epoch.0,
             base_offset,
-            last_offset,
             records: records.bytes,
+            header,
             log_append_time,
-            max_timestamp,
             object_class: state.readable_end.is_some(),
             completion,
         });
@@ -120,7 +119,7 @@ impl Partition {
             state.note_refused(&header, max_timestamp);
             return Err(refused);
         }
-        state.note_append(&header, base_offset, last_offset, max_timestamp);
+        state.note_append(&header, base_offset, max_timestamp);
         let ticket = match (acks, waiter) {
             (Acks::Leader, Some(waiter)) => Ticket(Wait::Written(waiter)),
             (Acks::All, _) => state.wait_for(last_offset + 1),
@@ -181,28 +180,15 @@ impl State {
         }
     }
 
-    fn note_append(
-        &mut self,
-        header: &BatchHeader,
-        base_offset: i64,
-        last_offset: i64,
-        max_timestamp: i64,
-    ) {
-        self.log_end = last_offset + 1;
+    fn note_append(&mut self, header: &BatchHeader, base_offset: i64, max_timestamp: i64) {
+        let batch = ProducerBatch::new(header, base_offset, max_timestamp);
+        self.log_end = batch.last_offset + 1;
         if !header.has_producer_id() {
             return;
         }
         let producer_id = ProducerId(header.producer_id);
-        let batch = ProducerBatch {
-            producer_epoch: header.producer_epoch,
-            base_sequence: header.base_sequence,
-            last_sequence: header.last_sequence(),
-            base_offset,
-            last_offset,
-            timestamp: max_timestamp,
-        };
         self.producers.append_tentative(producer_id, batch);
-        self.tentative.push_back((producer_id, last_offset));
+        self.tentative.push_back((producer_id, batch.last_offset));
     }
 
     fn wait_for(&mut self, end_offset: i64) -> Ticket {

@@ -10,14 +10,13 @@ use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
-use common::{LeaderEpoch, PartitionKey, TopicId, clock::SharedClock, rng::Rng, spawn::Spawner};
+use common::{PartitionKey, TopicId, clock::SharedClock, rng::Rng, spawn::Spawner};
 use metadata::{EpochStart, Fence, MetadataStore, NewEpochStart, Topic};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{LogConfig, TopicLogConfig},
-    epochs::Epochs,
     error::{AppendError, Error},
     object::{ExtentTarget, ObjectReader, ObjectStorage, Partitions},
     partition::{Closed, Partition, Restored},
@@ -139,14 +138,7 @@ impl Log {
             if self.partition(&key).is_some() {
                 continue;
             }
-            let restored = Restored {
-                leader_epoch: LeaderEpoch(row.leader_epoch),
-                epochs: Epochs::new(row.epoch_starts.clone()),
-                log_start: row.log_start_offset,
-                committed_end: row.committed_end_offset,
-                readable_end: row.readable_end_offset,
-                extents: Vec::new(),
-            };
+            let restored = Restored::new(row, Vec::new());
             let shared = Arc::clone(&self.shared);
             let config = Arc::clone(&config);
             let partition = Partition::new(key, Arc::clone(&name), shared, config, restored);

@@ -14,21 +14,20 @@ use std::{
     time::Duration,
 };
 
-use common::{LeaderEpoch, PartitionKey};
+use common::PartitionKey;
 use metadata::{Image, NewEpochStart, ObjectRow, Topic};
 use tracing::{info, warn};
 
 use self::wal_sink::WalSink;
 use crate::{
     config::TopicLogConfig,
-    epochs::Epochs,
     error::Error,
     log::{Log, LogDeps, Shared},
     object::{ObjectReader, ObjectRef, Partitions, ReaderOptions},
     partition::{Partition, Restored, StoredExtent},
     tail::TailCache,
     upload::{self, ObjectsInUse, UploaderDeps, UploaderHandle, UploaderOptions},
-    wal::{self, TailGauge, WalDeps, WalHandle, WalOptions},
+    wal::{self, WalDeps, WalHandle, WalOptions},
 };
 
 /// How long a shutdown waits for the object store.
@@ -95,14 +94,7 @@ impl Log {
             let name: Arc<str> = topic.name.as_str().into();
             for row in &topic.partitions {
                 let key = PartitionKey { topic_id: topic.id, partition: row.partition };
-                let restored = Restored {
-                    leader_epoch: LeaderEpoch(row.leader_epoch),
-                    epochs: Epochs::new(row.epoch_starts.clone()),
-                    log_start: row.log_start_offset,
-                    committed_end: row.committed_end_offset,
-                    readable_end: row.readable_end_offset,
-                    extents: extents.remove(&key).unwrap_or_default(),
-                };
+                let restored = Restored::new(row, extents.remove(&key).unwrap_or_default());
                 self.insert(Partition::new(
                     key,
                     Arc::clone(&name),
@@ -176,7 +168,6 @@ impl Log {
             clock: Arc::clone(&deps.clock),
             rng: deps.rng.clone(),
             spawner: deps.spawner.clone(),
-            tail: TailGauge::default(),
         };
         let options = WalOptions {
             file_bytes: deps.config.wal_file_bytes,

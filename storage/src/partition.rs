@@ -115,6 +115,20 @@ pub(crate) struct Restored {
     pub(crate) extents: Vec<StoredExtent>,
 }
 
+impl Restored {
+    /// What metadata says of a partition, and what objects hold of it.
+    pub(crate) fn new(row: &metadata::Partition, extents: Vec<StoredExtent>) -> Self {
+        Self {
+            leader_epoch: LeaderEpoch(row.leader_epoch),
+            epochs: Epochs::new(row.epoch_starts.clone()),
+            log_start: row.log_start_offset,
+            committed_end: row.committed_end_offset,
+            readable_end: row.readable_end_offset,
+            extents,
+        }
+    }
+}
+
 impl Partition {
     pub(crate) fn new(
         key: PartitionKey,

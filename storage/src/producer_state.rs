@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use common::{ProducerId, limits::PRODUCER_BATCHES_RETAINED};
+use protocol::records::BatchHeader;
 
 /// One appended batch of a producer: what a duplicate is answered from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,20 @@ pub struct ProducerBatch {
     pub last_offset: i64,
     /// The batch's largest timestamp, Unix milliseconds.
     pub timestamp: i64,
+}
+
+impl ProducerBatch {
+    /// The batch with this header, at `base_offset` in the log.
+    pub(crate) fn new(header: &BatchHeader, base_offset: i64, timestamp: i64) -> Self {
+        Self {
+            producer_epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset,
+            last_offset: base_offset + i64::from(header.last_offset_delta),
+            timestamp,
+        }
+    }
 }
 
 /// A batch about to be appended, as its header says.

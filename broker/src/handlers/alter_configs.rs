@@ -11,10 +11,10 @@ use protocol::{
     },
 };
 
-use super::config_resource;
+use super::config_resource::{self, AlterTo, Alteration};
 use crate::{
     acl::{Access, Operation},
-    config::alter::{self, AlterError},
+    config::alter::AlterError,
     context::{Broker, RequestContext},
     handler::{Api, Handler},
 };
@@ -50,35 +50,23 @@ impl Handler for AlterConfigs {
         context: &RequestContext,
         request: AlterConfigsRequest,
     ) -> AlterConfigsResponse {
-        let resources = &request.resources;
-        let named = resources.iter().map(|one| (one.resource_type, one.resource_name.as_str()));
-        let duplicates = config_resource::duplicates(named);
-        let mut responses = Vec::with_capacity(resources.len());
-        for resource in resources {
-            let named = (resource.resource_type, resource.resource_name.as_str());
-            let changed = if duplicates.contains(&named) {
-                Err(config_resource::duplicate())
-            } else {
-                replace(broker, resource, request.validate_only).await
-            };
-            if let Err(refusal) = &changed {
-                broker.metrics.error(context.api_key, refusal.code);
-            }
-            responses.push(response(resource, changed));
-        }
-        AlterConfigsResponse { responses, ..Default::default() }
+        let alterations = request.resources.iter().map(alteration).collect();
+        let changed =
+            config_resource::change_all(broker, context, alterations, request.validate_only);
+        let changed = changed.await.into_iter();
+        let responses =
+            request.resources.iter().zip(changed).map(|(one, result)| response(one, result));
+        AlterConfigsResponse { responses: responses.collect(), ..Default::default() }
     }
 }
 
-async fn replace(
-    broker: &Arc<Broker>,
-    resource: &AlterConfigsResource,
-    validate_only: bool,
-) -> Result<(), AlterError> {
+fn alteration(resource: &AlterConfigsResource) -> Alteration<'_> {
     let configs = resource.configs.iter();
-    let given: Vec<_> = configs.map(|config| (config.name.clone(), config.value.clone())).collect();
-    let named = (resource.resource_type, resource.resource_name.as_str());
-    config_resource::change(broker, named, validate_only, |_, _| alter::replace(&given)).await
+    let given = configs.map(|config| (config.name.clone(), config.value.clone())).collect();
+    Alteration {
+        resource: (resource.resource_type, resource.resource_name.as_str()),
+        to: Ok(AlterTo::Replaced(given)),
+    }
 }
 
 fn response(

@@ -12,12 +12,12 @@ use crate::{
     acl::{Access, Operation, Resource},
     catalog,
     config::{
-        alter::{AlterError, Settings},
+        alter::{self, AlterError, Change, Settings},
         dynamic::{ChangeError, Scope},
         names::{self, ConfigKey},
         topic,
     },
-    context::Broker,
+    context::{Broker, RequestContext},
     topic_name,
 };
 
@@ -52,53 +52,85 @@ pub(crate) fn access(id: i8, name: &str, operation: Operation) -> Access {
     }
 }
 
-/// The resources that a request names more than once, all of which Kafka refuses.
-pub(crate) fn duplicates<'a>(
-    resources: impl Iterator<Item = (i8, &'a str)>,
-) -> BTreeSet<(i8, &'a str)> {
+/// What a request makes of one resource's settings.
+pub(crate) struct Alteration<'a> {
+    /// The resource's type and name.
+    pub(crate) resource: (i8, &'a str),
+    /// The change, or why there is none.
+    pub(crate) to: Result<AlterTo, AlterError>,
+}
+
+/// How settings are altered.
+pub(crate) enum AlterTo {
+    /// These are all there are from now on.
+    Replaced(Vec<(String, Option<String>)>),
+    /// Single settings are changed.
+    Changed(Vec<Change>),
+}
+
+impl AlterTo {
+    fn apply(&self, current: &Settings, find: FindKey) -> Result<Settings, AlterError> {
+        match self {
+            Self::Replaced(given) => alter::replace(given),
+            Self::Changed(changes) => alter::incremental(current, changes, find),
+        }
+    }
+}
+
+/// Makes the changes one after the other and gives what became of each. Resources that are named
+/// more than once are refused, as in Kafka.
+pub(crate) async fn change_all(
+    broker: &Arc<Broker>,
+    context: &RequestContext,
+    alterations: Vec<Alteration<'_>>,
+    validate_only: bool,
+) -> Vec<Result<(), AlterError>> {
     let mut seen = BTreeSet::new();
-    resources.filter(|resource| !seen.insert(*resource)).collect()
+    let resources = alterations.iter().map(|alteration| alteration.resource);
+    let duplicates: BTreeSet<_> = resources.filter(|resource| !seen.insert(*resource)).collect();
+    let mut results = Vec::with_capacity(alterations.len());
+    for Alteration { resource, to } in alterations {
+        let result = match to {
+            _ if duplicates.contains(&resource) => {
+                Err(AlterError::invalid_request("Each resource must appear at most once."))
+            }
+            Ok(to) => change(broker, resource, validate_only, &to).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = &result {
+            broker.metrics.error(context.api_key, refusal.code);
+        }
+        results.push(result);
+    }
+    results
 }
 
-/// The refusal of a resource that is named more than once.
-pub(crate) fn duplicate() -> AlterError {
-    AlterError::invalid_request("Each resource must appear at most once.")
-}
-
-/// Changes the settings of one resource to what `alter` makes of them; `alter` is also given how
-/// to find the resource's keys, and may run more than once.
-pub(crate) async fn change<F>(
+async fn change(
     broker: &Arc<Broker>,
     (id, name): (i8, &str),
     validate_only: bool,
-    alter: F,
-) -> Result<(), AlterError>
-where
-    F: Fn(&Settings, FindKey) -> Result<Settings, AlterError> + Send + Sync,
-{
+    to: &AlterTo,
+) -> Result<(), AlterError> {
     match ResourceType::from_id(id) {
-        Some(ResourceType::Topic) => change_topic(broker, name, validate_only, alter).await,
-        Some(ResourceType::Broker) => change_broker(broker, name, validate_only, alter).await,
+        Some(ResourceType::Topic) => change_topic(broker, name, validate_only, to).await,
+        Some(ResourceType::Broker) => change_broker(broker, name, validate_only, to).await,
         Some(ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group)
         | None => {
-            alter(&Settings::new(), |_| None)?;
+            to.apply(&Settings::new(), |_| None)?;
             Err(AlterError::invalid_request(format!("Unknown resource type {id}")))
         }
     }
 }
 
 /// Finds a key of one kind of resource.
-pub(crate) type FindKey = fn(&str) -> Option<&'static ConfigKey>;
+type FindKey = fn(&str) -> Option<&'static ConfigKey>;
 
-async fn change_topic<F>(
+async fn change_topic(
     broker: &Arc<Broker>,
     name: &str,
     validate_only: bool,
-    alter: F,
-) -> Result<(), AlterError>
-where
-    F: Fn(&Settings, FindKey) -> Result<Settings, AlterError> + Send + Sync,
-{
+    to: &AlterTo,
+) -> Result<(), AlterError> {
     if name.is_empty() {
         return Err(AlterError::invalid_request("Default topic resources are not allowed."));
     }
@@ -108,7 +140,7 @@ where
         let image = broker.catalog.image();
         let current = image.by_name(name).map(|entry| &entry.topic);
         let present = current.map(|topic| topic.configs.clone()).unwrap_or_default();
-        let settings = alter(&present, names::topic_key)?;
+        let settings = to.apply(&present, names::topic_key)?;
         let current = current.ok_or_else(|| unknown_topic(name))?;
         topic::validate(&settings).map_err(AlterError::invalid_config)?;
         if validate_only || settings == current.configs {
@@ -146,15 +178,12 @@ fn unknown_topic(name: &str) -> AlterError {
     }
 }
 
-async fn change_broker<F>(
+async fn change_broker(
     broker: &Arc<Broker>,
     name: &str,
     validate_only: bool,
-    alter: F,
-) -> Result<(), AlterError>
-where
-    F: Fn(&Settings, FindKey) -> Result<Settings, AlterError> + Send + Sync,
-{
+    to: &AlterTo,
+) -> Result<(), AlterError> {
     let scope = scope(name, broker.node_id).map_err(|received| match received {
         Some(id) => AlterError::invalid_request(format!(
             "Unexpected broker id, expected {}, but received {id}",
@@ -165,7 +194,7 @@ where
         }
     })?;
     let (store, fence) = (broker.metadata.as_ref(), &broker.fence);
-    let alter = |settings: &Settings| alter(settings, names::broker_key);
+    let alter = |settings: &Settings| to.apply(settings, names::broker_key);
     let changed = broker.configs.change(store, fence, scope, validate_only, alter).await;
     let is_changed = changed.map_err(|failure| match failure {
         ChangeError::Refused(refusal) => refusal,

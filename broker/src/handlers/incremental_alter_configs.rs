@@ -10,10 +10,10 @@ use protocol::{
     },
 };
 
-use super::config_resource;
+use super::config_resource::{self, AlterTo, Alteration};
 use crate::{
     acl::{Access, Operation},
-    config::alter::{self, AlterError, AlterOperation, Change},
+    config::alter::{AlterError, AlterOperation, Change},
     context::{Broker, RequestContext},
     handler::{Api, Handler},
 };
@@ -52,48 +52,29 @@ impl Handler for IncrementalAlterConfigs {
         context: &RequestContext,
         request: IncrementalAlterConfigsRequest,
     ) -> IncrementalAlterConfigsResponse {
-        let resources = &request.resources;
-        let named = resources.iter().map(|one| (one.resource_type, one.resource_name.as_str()));
-        let duplicates = config_resource::duplicates(named);
-        let mut responses = Vec::with_capacity(resources.len());
-        for resource in resources {
-            let named = (resource.resource_type, resource.resource_name.as_str());
-            let changed = if duplicates.contains(&named) {
-                Err(config_resource::duplicate())
-            } else {
-                change(broker, resource, request.validate_only).await
-            };
-            if let Err(refusal) = &changed {
-                broker.metrics.error(context.api_key, refusal.code);
-            }
-            responses.push(response(resource, changed));
-        }
-        IncrementalAlterConfigsResponse { responses, ..Default::default() }
+        let alterations = request.resources.iter().map(alteration).collect();
+        let changed =
+            config_resource::change_all(broker, context, alterations, request.validate_only);
+        let changed = changed.await.into_iter();
+        let responses =
+            request.resources.iter().zip(changed).map(|(one, result)| response(one, result));
+        IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() }
     }
 }
 
-async fn change(
-    broker: &Arc<Broker>,
-    resource: &AlterConfigsResource,
-    validate_only: bool,
-) -> Result<(), AlterError> {
-    let changes: Vec<Change> = resource
-        .configs
-        .iter()
-        .map(|config| {
-            let operation = AlterOperation::from_id(config.config_operation);
-            Ok(Change {
-                name: config.name.clone(),
-                operation: operation.ok_or_else(|| unknown_operation(config.config_operation))?,
-                value: config.value.clone(),
-            })
+fn alteration(resource: &AlterConfigsResource) -> Alteration<'_> {
+    let changes = resource.configs.iter().map(|config| {
+        let operation = AlterOperation::from_id(config.config_operation);
+        Ok(Change {
+            name: config.name.clone(),
+            operation: operation.ok_or_else(|| unknown_operation(config.config_operation))?,
+            value: config.value.clone(),
         })
-        .collect::<Result<_, AlterError>>()?;
-    let named = (resource.resource_type, resource.resource_name.as_str());
-    config_resource::change(broker, named, validate_only, |current, key| {
-        alter::incremental(current, &changes, key)
-    })
-    .await
+    });
+    Alteration {
+        resource: (resource.resource_type, resource.resource_name.as_str()),
+        to: changes.collect::<Result<_, AlterError>>().map(AlterTo::Changed),
+    }
 }
 
 /// Kafka fails with UNKNOWN_SERVER_ERROR here; the request is what is wrong.

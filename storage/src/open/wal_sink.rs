@@ -132,14 +132,7 @@ impl WalSink {
         partition.restore_run(run).map_err(|error| RecoverError::Refused(error.to_string()))?;
         let mut state = partition.lock();
         for header in batches.iter().filter(|header| header.has_producer_id()) {
-            let batch = ProducerBatch {
-                producer_epoch: header.producer_epoch,
-                base_sequence: header.base_sequence,
-                last_sequence: header.last_sequence(),
-                base_offset: header.base_offset,
-                last_offset: header.last_offset(),
-                timestamp: header.max_timestamp,
-            };
+            let batch = ProducerBatch::new(header, header.base_offset, header.max_timestamp);
             state.producers.restore(ProducerId(header.producer_id), batch);
         }
         Ok(())

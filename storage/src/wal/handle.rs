@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use super::{
-    AdmitPermit, TailGauge, WalAppend, WalError, WalPosition,
+    AdmitPermit, WalAppend, WalError, WalPosition,
     files::Files,
     plan,
     queue::{Command, Queue},
@@ -17,7 +17,6 @@ pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
     pub(super) files: Arc<Files>,
     pub(super) synced: Mutex<WalPosition>,
-    pub(super) tail: TailGauge,
     /// Largest append that a block can hold, bytes.
     pub(super) append_bytes_max: usize,
 }
@@ -56,12 +55,6 @@ impl WalHandle {
     #[must_use]
     pub fn synced_position(&self) -> WalPosition {
         *self.shared.synced.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes of arenas that are still held by anybody.
-    #[must_use]
-    pub fn tail(&self) -> &TailGauge {
-        &self.shared.tail
     }
 
     /// Bytes queued and not yet synced.

@@ -20,7 +20,6 @@ mod direct;
 pub mod durable;
 mod files;
 pub mod fs;
-mod gauge;
 mod handle;
 pub mod head;
 mod os_fs;
@@ -39,11 +38,11 @@ use std::{fmt, io, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::PartitionKey;
+use protocol::records::BatchHeader;
 
 pub use self::{
     completion::{Completion, CompletionWaiter},
     fs::{FileName, WalFile, WalFs, WalRead},
-    gauge::{TailCharge, TailGauge},
     handle::WalHandle,
     os_fs::OsWalFs,
     queue::AdmitPermit,
@@ -53,27 +52,34 @@ pub use self::{
     start::{WalDeps, start},
 };
 
-/// Whole, validated batches on their way into the log.
+/// One whole, validated batch on its way into the log.
 #[derive(Debug)]
 pub struct WalAppend {
     /// Whom to tell when they are synced or taken back.
     pub target: Arc<dyn AppendTarget>,
-    /// Leader epoch to stamp into every batch.
+    /// Leader epoch to stamp into the batch.
     pub leader_epoch: i32,
     /// Offset of the first record.
     pub base_offset: i64,
-    /// Offset of the last record.
-    pub last_offset: i64,
-    /// One or more contiguous batches of magic 2; the base offsets in them are the client's.
+    /// The batch; the base offset in it is the client's.
     pub records: Bytes,
-    /// LogAppendTime to stamp into every batch, milliseconds; `None` keeps CreateTime.
+    /// The header of `records`.
+    pub header: BatchHeader,
+    /// LogAppendTime to stamp into the batch, milliseconds; `None` keeps CreateTime.
     pub log_append_time: Option<i64>,
-    /// Largest timestamp of the batches as they will be stored, milliseconds.
-    pub max_timestamp: i64,
     /// Whether the topic's durability class is `object` (passed on to the uploader).
     pub object_class: bool,
-    /// Resolved when the batches are written, then when they are synced, or with an error.
-    pub completion: Completion,
+    /// Resolved when the batch is written, then when it is synced, or with an error; `None` where
+    /// nobody waits for the append alone.
+    pub completion: Option<Completion>,
+}
+
+impl WalAppend {
+    /// Offset of the last record.
+    #[must_use]
+    pub fn last_offset(&self) -> i64 {
+        self.base_offset.saturating_add(i64::from(self.header.last_offset_delta))
+    }
 }
 
 /// The partition, as the WAL sees it. Called by the writer with no WAL lock held.
@@ -225,8 +231,8 @@ pub enum WalError {
         /// Bytes of the append.
         bytes: usize,
     },
-    /// The bytes are no whole batches, or do not match their offsets.
-    #[error("append is not a sequence of whole batches: {reason}")]
+    /// The bytes are no whole batch, or do not match their header.
+    #[error("append is not one whole batch: {reason}")]
     Malformed {
         /// What is wrong.
         reason: &'static str,
@@ -325,7 +331,7 @@ pub struct RecoveredRun {
     /// The run, with its bytes.
     pub run: Run,
     /// The headers of its batches, in order.
-    pub batches: Vec<protocol::records::BatchHeader>,
+    pub batches: Vec<BatchHeader>,
 }
 
 /// Why a log cannot be recovered. Each is for a human: the broker does not start.

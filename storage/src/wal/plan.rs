@@ -12,12 +12,11 @@ use common::{
     limits::{ARENA_BYTES_MAX, WAL_BLOCK_ALIGN},
 };
 use protocol::records::{
-    BatchHeader, BatchRef, RecordError, batch_refs, set_base_offset, set_log_append_time,
-    set_partition_leader_epoch,
+    BatchHeader, RecordError, set_base_offset, set_log_append_time, set_partition_leader_epoch,
 };
 
 use super::{
-    AppendTarget, Completion, Run, TailCharge, TailGauge, WalAppend, WalError, WalFileRef,
+    AppendTarget, Completion, Run, WalAppend, WalError, WalFileRef,
     block::{BLOCK_HEADER_BYTES, BatchEntry, BlockHeader, Directory, RunEntry},
 };
 
@@ -25,23 +24,20 @@ static ZEROES: [u8; WAL_BLOCK_ALIGN as usize] = [0; WAL_BLOCK_ALIGN as usize];
 
 /// Checks, before it is queued, that an append is what the writer takes for granted.
 pub(super) fn check(append: &WalAppend) -> Result<(), WalError> {
+    debug_assert!(
+        BatchHeader::parse(&append.records).is_ok_and(|header| header == append.header)
+            || append.records.len() < append.header.total_len(),
+        "the header is another batch's"
+    );
     let malformed = |reason| Err(WalError::Malformed { reason });
-    let mut next_offset = append.base_offset;
-    for batch in batch_refs(&append.records) {
-        let Ok(batch) = batch else {
-            return malformed("bytes that are no batch");
-        };
-        let delta = batch.header().last_offset_delta;
-        if delta < 0 {
-            return malformed("a negative last offset delta");
-        }
-        next_offset = next_offset.saturating_add(i64::from(delta) + 1);
+    if append.records.len() != append.header.total_len() {
+        return malformed("another length than its header says");
     }
-    if append.records.is_empty() || append.base_offset < 0 {
-        return malformed("no batch, or a negative offset");
+    if append.header.last_offset_delta < 0 {
+        return malformed("a negative last offset delta");
     }
-    if next_offset.checked_sub(1) != Some(append.last_offset) {
-        return malformed("offsets that the batches do not add up to");
+    if append.base_offset < 0 || append.last_offset() == i64::MAX {
+        return malformed("a negative offset, or one too large");
     }
     Ok(())
 }
@@ -79,32 +75,18 @@ pub(super) struct Plan {
     payload_len: u32,
 }
 
-/// One batch on its way from an append to an arena.
-struct Piece {
+/// One batch on its way to an arena.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
     group: usize,
-    append: usize,
-    start: usize,
-    len: usize,
-    base_offset: i64,
-}
-
-/// An arena's bytes and their share of the memory gauge.
-struct Arena {
-    bytes: Vec<u8>,
-    _charge: TailCharge,
-}
-
-impl AsRef<[u8]> for Arena {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
+    append: &'a WalAppend,
 }
 
 impl Plan {
     /// Builds the block of `appends`, each of which passed [`check`].
-    pub(super) fn build(appends: Vec<WalAppend>, tail: &TailGauge) -> Result<Self, RecordError> {
+    pub(super) fn build(appends: Vec<WalAppend>) -> Result<Self, RecordError> {
         let (targets, members) = group(&appends);
-        let pieces = pieces(&appends, &members)?;
+        let pieces = pieces(&appends, &members);
         let mut plan = Self {
             groups: targets.into_iter().map(|target| Group { target, runs: Vec::new() }).collect(),
             object_class: appends.iter().any(|append| append.object_class),
@@ -115,11 +97,11 @@ impl Plan {
         let mut rest = &pieces[..];
         while !rest.is_empty() {
             let (arena, after) = rest.split_at(fill_len(rest));
-            plan.add_arena(&mut directory, &appends, arena, tail)?;
+            plan.add_arena(&mut directory, arena)?;
             rest = after;
         }
         plan.directory = directory.encode();
-        plan.completions = appends.into_iter().map(|append| append.completion).collect();
+        plan.completions = appends.into_iter().filter_map(|append| append.completion).collect();
         Ok(plan)
     }
 
@@ -171,37 +153,30 @@ impl Plan {
     fn add_arena(
         &mut self,
         directory: &mut Directory,
-        appends: &[WalAppend],
-        pieces: &[Piece],
-        tail: &TailGauge,
+        pieces: &[Piece<'_>],
     ) -> Result<(), RecordError> {
-        let len = pieces.iter().map(|piece| piece.len).sum();
+        let len = pieces.iter().map(|piece| piece.append.records.len()).sum();
         let mut bytes = Vec::with_capacity(len);
         let mut runs: Vec<(usize, RunEntry, i64)> = Vec::new();
-        for piece in pieces {
-            let append = &appends[piece.append];
+        for &Piece { group, append } in pieces {
             let at = bytes.len();
-            bytes.extend_from_slice(&append.records[piece.start..piece.start + piece.len]);
-            let header = stamp(&mut bytes[at..], append, piece.base_offset)?;
-            let key = self.groups[piece.group].target.key();
+            bytes.extend_from_slice(&append.records);
+            let header = stamp(&mut bytes[at..], append)?;
+            let key = self.groups[group].target.key();
             match runs.last_mut() {
-                Some((group, run, max_timestamp))
-                    if *group == piece.group && run.leader_epoch == append.leader_epoch =>
+                Some((last_group, run, max_timestamp))
+                    if *last_group == group && run.leader_epoch == append.leader_epoch =>
                 {
                     extend(run, &header);
                     *max_timestamp = header.max_timestamp.max(*max_timestamp);
                 }
                 _ => {
                     let position = self.payload_len + at as u32;
-                    runs.push((
-                        piece.group,
-                        start_run(key, position, &header),
-                        header.max_timestamp,
-                    ));
+                    runs.push((group, start_run(key, position, &header), header.max_timestamp));
                 }
             }
         }
-        let arena = Bytes::from_owner(Arena { bytes, _charge: tail.charge(len) });
+        let arena = Bytes::from(bytes);
         for (group, run, max_timestamp) in runs {
             let start = (run.position - self.payload_len) as usize;
             self.groups[group].runs.push(PlannedRun {
@@ -267,13 +242,12 @@ fn group(appends: &[WalAppend]) -> Groups {
     (targets, members)
 }
 
-/// Every batch of every append, grouped, with its offset in the log.
-fn pieces(appends: &[WalAppend], members: &[Vec<usize>]) -> Result<Vec<Piece>, RecordError> {
-    let mut pieces = Vec::new();
+/// Every batch, grouped.
+fn pieces<'a>(appends: &'a [WalAppend], members: &[Vec<usize>]) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::with_capacity(appends.len());
     for (group, members) in members.iter().enumerate() {
         let mut expected = None;
-        for &index in members {
-            let append = &appends[index];
+        for append in members.iter().map(|&index| &appends[index]) {
             invariant!(
                 Log3,
                 expected.is_none_or(|offset| offset == append.base_offset),
@@ -281,42 +255,33 @@ fn pieces(appends: &[WalAppend], members: &[Vec<usize>]) -> Result<Vec<Piece>, R
                 append.target.key(),
                 append.base_offset
             );
-            let (mut start, mut base_offset) = (0, append.base_offset);
-            for batch in batch_refs(&append.records) {
-                let batch = batch?;
-                let len = batch.bytes().len();
-                pieces.push(Piece { group, append: index, start, len, base_offset });
-                start += len;
-                base_offset += i64::from(batch.header().last_offset_delta) + 1;
-            }
-            expected = Some(base_offset);
+            expected = Some(append.last_offset() + 1);
+            pieces.push(Piece { group, append });
         }
     }
-    Ok(pieces)
+    pieces
 }
 
 /// How many of `pieces` go into the next arena: at least one.
-fn fill_len(pieces: &[Piece]) -> usize {
+fn fill_len(pieces: &[Piece<'_>]) -> usize {
     let mut bytes = 0;
     let fits = pieces.iter().take_while(|piece| {
-        bytes += piece.len;
+        bytes += piece.append.records.len();
         bytes <= ARENA_BYTES_MAX
     });
     fits.count().max(1)
 }
 
 /// Stamps what the broker decides into the batch and returns its header.
-fn stamp(batch: &mut [u8], append: &WalAppend, offset: i64) -> Result<BatchHeader, RecordError> {
-    set_base_offset(batch, offset)?;
-    set_partition_leader_epoch(batch, append.leader_epoch)?;
+fn stamp(batch: &mut [u8], append: &WalAppend) -> Result<BatchHeader, RecordError> {
+    let (base_offset, partition_leader_epoch) = (append.base_offset, append.leader_epoch);
+    set_base_offset(batch, base_offset)?;
+    set_partition_leader_epoch(batch, partition_leader_epoch)?;
     if let Some(time_ms) = append.log_append_time {
         set_log_append_time(batch, time_ms)?;
+        return BatchHeader::parse(batch);
     }
-    Ok(*BatchRef::parse(batch)?.header())
-}
-
-fn last_offset(header: &BatchHeader) -> i64 {
-    header.base_offset + i64::from(header.last_offset_delta)
+    Ok(BatchHeader { base_offset, partition_leader_epoch, ..append.header })
 }
 
 fn start_run(key: PartitionKey, position: u32, header: &BatchHeader) -> RunEntry {
@@ -324,7 +289,7 @@ fn start_run(key: PartitionKey, position: u32, header: &BatchHeader) -> RunEntry
         key,
         leader_epoch: header.partition_leader_epoch,
         base_offset: header.base_offset,
-        last_offset: last_offset(header),
+        last_offset: header.last_offset(),
         position,
         len: header.total_len() as u32,
         batches: vec![BatchEntry::of(header)],
@@ -332,7 +297,7 @@ fn start_run(key: PartitionKey, position: u32, header: &BatchHeader) -> RunEntry
 }
 
 fn extend(run: &mut RunEntry, header: &BatchHeader) {
-    run.last_offset = last_offset(header);
+    run.last_offset = header.last_offset();
     run.len += header.total_len() as u32;
     run.batches.push(BatchEntry::of(header));
 }

@@ -9,7 +9,7 @@ use common::{clock::SharedClock, rng::Rng, spawn::Spawner};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{
-    TailGauge, WalEvent, WalFs, WalHandle, WalOptions, WalPosition,
+    WalEvent, WalFs, WalHandle, WalOptions, WalPosition,
     files::Files,
     handle::Shared,
     prepare::{Preparer, Slot},
@@ -32,8 +32,6 @@ pub struct WalDeps {
     pub rng: Rng,
     /// Runs the writer and the preparer; its fatal hook hears of a failed sync.
     pub spawner: Spawner,
-    /// Counts the bytes of arenas.
-    pub tail: TailGauge,
 }
 
 /// Starts the log where recovery left it. Every recovered file is announced as sealed first.
@@ -45,7 +43,7 @@ pub async fn start(
     options: WalOptions,
     recovered: Recovered,
 ) -> io::Result<(WalHandle, UnboundedReceiver<WalEvent>)> {
-    let WalDeps { fs, clock, rng, spawner, tail } = deps;
+    let WalDeps { fs, clock, rng, spawner } = deps;
     let (events, receiver) = unbounded_channel();
     let files = Arc::new(Files::new(Arc::clone(&fs)));
     let mut synced = WalPosition { file_id: 0, end: 0 };
@@ -71,7 +69,6 @@ pub async fn start(
         queue: Arc::new(Queue::new(options.queue_bytes)),
         files,
         synced: Mutex::new(synced),
-        tail,
         append_bytes_max: APPEND_BYTES_MAX,
     });
     let preparer = Preparer {

@@ -186,8 +186,8 @@ impl Writer {
 
     /// Writes one block and reports it.
     async fn commit(&mut self, appends: Vec<WalAppend>) -> Result<(), Stop> {
-        #[allow(clippy::expect_used, reason = "`plan::check` walked these batches on enqueue")]
-        let plan = Plan::build(appends, &self.deps.shared.tail).expect("checked batches are whole");
+        #[allow(clippy::expect_used, reason = "`plan::check` compared lengths on enqueue")]
+        let plan = Plan::build(appends).expect("checked batches are whole");
         match self.make_room(&plan).await? {
             Room::Here => {}
             Room::None => {
@@ -358,14 +358,14 @@ impl Writer {
         }
         let bytes = queued.iter().map(|append| append.records.len()).sum::<usize>();
         self.finished(plan.queued_bytes + bytes);
-        let queued = queued.into_iter().map(|append| append.completion);
+        let queued = queued.into_iter().filter_map(|append| append.completion);
         plan.completions.into_iter().chain(queued).for_each(|c| c.fail(error.clone()));
     }
 
     /// Fails what is left when the log ends.
     fn abandon(&self) {
-        for append in self.deps.shared.queue.close() {
-            append.completion.fail(WalError::Closed);
+        for completion in self.deps.shared.queue.close().into_iter().filter_map(|a| a.completion) {
+            completion.fail(WalError::Closed);
         }
     }
 

@@ -323,7 +323,6 @@ async fn real_files_are_written_recovered_renamed_and_still_read() {
         clock: common::clock::SystemClock::shared(),
         rng: Rng::seeded(1),
         spawner: common::spawn::Spawner::threads(common::spawn::Fatal::abort_process()),
-        tail: TailGauge::default(),
     };
     let (wal, mut events) = start(deps.clone(), small(), recovered).await.unwrap();
     let target = Partition::new(0, 0);

@@ -17,7 +17,7 @@ use common::{
     rng::Rng,
     spawn::{Fatal, Spawner},
 };
-use protocol::records::{BatchBuilder, Compression, batch_refs};
+use protocol::records::{BatchBuilder, BatchHeader, Compression, batch_refs};
 use tokio::sync::mpsc::UnboundedReceiver;
 use uuid::Uuid;
 
@@ -60,7 +60,8 @@ impl Partition {
         Arc::new(Self { key: key(partition), state: Mutex::new(state) })
     }
 
-    /// Enqueues batches under the partition's lock, as the real one does. Gives the base offset.
+    /// Enqueues batches under the partition's lock, as the real one does. Gives the first offset, and
+    /// what the last batch waits on.
     pub(super) fn append(
         self: &Arc<Self>,
         wal: &WalHandle,
@@ -76,25 +77,26 @@ impl Partition {
         batches: &[Bytes],
         log_append_time: Option<i64>,
     ) -> Result<(i64, CompletionWaiter), WalError> {
-        let records = Bytes::from(batches.concat());
-        let count: i64 =
-            batch_refs(&records).map(|b| i64::from(b.unwrap().header().records_count)).sum();
-        let (completion, waiter) = Completion::pair();
         let mut state = self.state.lock().unwrap();
-        let base_offset = state.next_offset;
-        wal.enqueue(WalAppend {
-            target: Arc::clone(self) as Arc<dyn AppendTarget>,
-            leader_epoch: 3,
-            base_offset,
-            last_offset: base_offset + count - 1,
-            records,
-            log_append_time,
-            max_timestamp: 0,
-            object_class: false,
-            completion,
-        })?;
-        state.next_offset += count;
-        Ok((base_offset, waiter))
+        let first_offset = state.next_offset;
+        let mut last = None;
+        for records in batches {
+            let header = BatchHeader::parse(records).unwrap();
+            let (completion, waiter) = Completion::pair();
+            wal.enqueue(WalAppend {
+                target: Arc::clone(self) as Arc<dyn AppendTarget>,
+                leader_epoch: 3,
+                base_offset: state.next_offset,
+                records: records.clone(),
+                header,
+                log_append_time,
+                object_class: false,
+                completion: Some(completion),
+            })?;
+            state.next_offset += i64::from(header.records_count);
+            last = Some(waiter);
+        }
+        Ok((first_offset, last.expect("at least one batch")))
     }
 
     pub(super) fn runs(&self) -> Vec<Run> {
@@ -201,7 +203,6 @@ pub(super) struct Log {
     pub(super) events: UnboundedReceiver<WalEvent>,
     pub(super) fatal: Arc<AtomicU64>,
     pub(super) kept: Kept,
-    pub(super) tail: TailGauge,
 }
 
 pub(super) fn small() -> WalOptions {
@@ -235,16 +236,14 @@ impl Log {
             stops.fetch_add(1, Ordering::SeqCst);
             disk.power_off();
         });
-        let tail = TailGauge::default();
         let deps = WalDeps {
             fs: Arc::new(fs.clone()),
             clock: Arc::new(TokioClock::starting_at(1_700_000_000_000)),
             rng,
             spawner: Spawner::tasks(hook),
-            tail: tail.clone(),
         };
         let (wal, events) = start(deps, options, recovered).await.unwrap();
-        Self { fs, wal, events, fatal, kept, tail }
+        Self { fs, wal, events, fatal, kept }
     }
 
     /// A fresh log with small files, from a seed.

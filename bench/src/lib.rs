@@ -5,6 +5,7 @@
 //!     │
 //!  produce ─ as fast as acks allow      latency ─ at a fixed rate, open loop      consume ─ fetch, count, drop
 //!     │             over many pipelined connections (wire), one thread
+//!  rebalance ─ all members of a group join again at once, over a connection each
 //!  process  the broker's CPU seconds and memory before and after, from /proc
 //!     └──▶ report: one line `RESULT key=value …` per figure
 //! ```
@@ -22,5 +23,6 @@ pub mod histogram;
 pub mod latency;
 pub mod process;
 pub mod produce;
+pub mod rebalance;
 pub mod report;
 pub mod wire;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use streamhouse_bench::process::Process;
 use streamhouse_bench::report::Report;
-use streamhouse_bench::{cluster, consume, latency, produce};
+use streamhouse_bench::{cluster, consume, latency, produce, rebalance};
 
 /// Loads a Kafka broker with prepared batches over many connections, and prints `RESULT` lines.
 #[derive(Debug, Parser)]
@@ -65,6 +65,18 @@ enum Command {
         /// max.partition.fetch.bytes.
         #[arg(long, default_value_t = 1_048_576)]
         partition_max_bytes: i32,
+    },
+    /// Rebalance a group of the classic protocol.
+    Rebalance {
+        /// The group, which must be empty.
+        #[arg(long, default_value = "bench-rebalance")]
+        group: String,
+        /// Members, a connection each.
+        #[arg(long, default_value_t = 100)]
+        members: usize,
+        /// Rebalances after the one that forms the group.
+        #[arg(long, default_value_t = 20)]
+        rounds: u32,
     },
     /// Leave the broker alone and see what it uses.
     Idle {
@@ -167,6 +179,11 @@ async fn main() -> Result<()> {
             let load =
                 consume::Load { topic, partitions, connections, max_bytes, partition_max_bytes };
             consume::run(address, &load, label, &test, process).await
+        }
+        Command::Rebalance { group, members, rounds } => {
+            let load =
+                rebalance::Load { group, members: members.max(1), rounds, topic, partitions };
+            rebalance::run(address, load, label, process).await
         }
         Command::Idle { seconds } => {
             let report = Report::begin(label, "idle", process)?;

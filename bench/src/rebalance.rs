@@ -1,0 +1,290 @@
+//! Rebalances of one large group of the classic protocol.
+//!
+//! Each member is a connection of its own. A round begins when all members join again at once, as
+//! they do when they have learnt of a rebalance, and ends for each of them with its assignment: what
+//! is timed is the broker, not the interval of heartbeats. The leader assigns round robin.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{BufMut, Bytes, BytesMut};
+use protocol::ErrorCode;
+use protocol::messages::find_coordinator::FindCoordinatorRequest;
+use protocol::messages::heartbeat::HeartbeatRequest;
+use protocol::messages::join_group::{
+    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
+};
+use protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
+use protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+
+use crate::cluster::{check, resolve};
+use crate::histogram::Histogram;
+use crate::process::Process;
+use crate::report::Report;
+use crate::wire::Connection;
+
+const FIND_COORDINATOR_VERSION: i16 = 4;
+const JOIN_VERSION: i16 = 9;
+const SYNC_VERSION: i16 = 5;
+const HEARTBEAT_VERSION: i16 = 4;
+const LEAVE_VERSION: i16 = 5;
+const SESSION_TIMEOUT_MS: i32 = 30_000;
+const REBALANCE_TIMEOUT_MS: i32 = 60_000;
+const PROTOCOL_TYPE: &str = "consumer";
+const PROTOCOL: &str = "roundrobin";
+/// How often a coordinator that has just started is asked.
+const ATTEMPTS: u32 = 400;
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What joins and how often.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// The group.
+    pub group: String,
+    /// Its members.
+    pub members: usize,
+    /// Rebalances after the first, which forms the group.
+    pub rounds: u32,
+    /// The topic that the members subscribe to. It need not exist: members do not read.
+    pub topic: String,
+    /// Its partitions.
+    pub partitions: i32,
+}
+
+struct Member {
+    connection: Connection,
+    member_id: String,
+    generation: i32,
+}
+
+/// Runs the load and prints its figures.
+pub async fn run(address: SocketAddr, load: Load, label: &str, process: Process) -> Result<()> {
+    let coordinator = find_coordinator(address, &load.group).await?;
+    let load = Arc::new(load);
+    let mut members = Vec::new();
+    for _ in 0..load.members {
+        let connection = Connection::open(coordinator).await?;
+        members.push(Member { connection, member_id: String::new(), generation: -1 });
+    }
+    let mut formed = Report::begin(label, "rebalance-first", process)?;
+    members = all(members, &load, 0, &mut Histogram::default()).await?;
+    formed.add("members", load.members);
+    formed.end()?;
+
+    let mut report = Report::begin(label, "rebalance", process)?;
+    let (mut whole, mut one) = (Histogram::default(), Histogram::default());
+    for round in 1..=load.rounds {
+        let began = Instant::now();
+        members = all(members, &load, round, &mut one).await?;
+        whole.record(began.elapsed().as_micros() as u64);
+    }
+    report.add("members", load.members);
+    report.add("partitions", load.partitions);
+    report.add("rounds", load.rounds);
+    report.add_latency("group", &whole);
+    report.add_latency("member", &one);
+    report.end()?;
+    members = heartbeats(members, &load, label, process).await?;
+    leave(&mut members, &load).await
+}
+
+/// The broker that coordinates the group, once it says so.
+async fn find_coordinator(address: SocketAddr, group: &str) -> Result<SocketAddr> {
+    let mut connection = Connection::open(address).await?;
+    let request = FindCoordinatorRequest {
+        coordinator_keys: vec![group.to_owned()],
+        ..FindCoordinatorRequest::default()
+    };
+    for _ in 0..ATTEMPTS {
+        let response = connection.call(&request, FIND_COORDINATOR_VERSION).await?;
+        let found = response.coordinators.first().context("no answer for the group")?;
+        if found.error_code == 0 {
+            return resolve(&format!("{}:{}", found.host, found.port)).await;
+        }
+        tokio::time::sleep(ATTEMPT_INTERVAL).await;
+    }
+    bail!("no coordinator for {group}")
+}
+
+/// One rebalance: every member joins and syncs. All must end in one generation, each partition with
+/// one owner.
+async fn all(
+    members: Vec<Member>,
+    load: &Arc<Load>,
+    round: u32,
+    one: &mut Histogram,
+) -> Result<Vec<Member>> {
+    let spawned = members.into_iter().map(|mut member| {
+        let load = Arc::clone(load);
+        tokio::spawn(async move {
+            let rejoined = rejoin(&mut member, &load, round).await;
+            rejoined.map(|(micros, partitions)| (member, micros, partitions))
+        })
+    });
+    let turns: Vec<_> = spawned.collect();
+    let (mut members, mut owners) = (Vec::with_capacity(turns.len()), 0);
+    for turn in turns {
+        let (member, micros, partitions) = turn.await??;
+        one.record(micros);
+        owners += partitions;
+        members.push(member);
+    }
+    let first = members.first().context("no members")?.generation;
+    ensure!(members.iter().all(|member| member.generation == first), "generations differ");
+    ensure!(owners == load.partitions as usize, "{owners} partitions are owned");
+    Ok(members)
+}
+
+/// Joins and syncs; returns the microseconds from the join to the assignment and the number of
+/// partitions in it.
+async fn rejoin(member: &mut Member, load: &Load, round: u32) -> Result<(u64, usize)> {
+    let began = Instant::now();
+    let joined = join(member, load, round).await?;
+    member.generation = joined.generation_id;
+    let leads = joined.leader == joined.member_id;
+    let request = SyncGroupRequest {
+        group_id: load.group.clone(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        protocol_type: Some(PROTOCOL_TYPE.to_owned()),
+        protocol_name: Some(PROTOCOL.to_owned()),
+        assignments: if leads { assignments(&joined, load) } else { Vec::new() },
+        ..SyncGroupRequest::default()
+    };
+    let synced = member.connection.call(&request, SYNC_VERSION).await?;
+    check(synced.error_code, "sync")?;
+    Ok((began.elapsed().as_micros() as u64, owned(&synced.assignment, load)?))
+}
+
+async fn join(member: &mut Member, load: &Load, round: u32) -> Result<JoinGroupResponse> {
+    for _ in 0..ATTEMPTS {
+        let request = JoinGroupRequest {
+            group_id: load.group.clone(),
+            session_timeout_ms: SESSION_TIMEOUT_MS,
+            rebalance_timeout_ms: REBALANCE_TIMEOUT_MS,
+            member_id: member.member_id.clone(),
+            protocol_type: PROTOCOL_TYPE.to_owned(),
+            protocols: vec![JoinGroupRequestProtocol {
+                name: PROTOCOL.to_owned(),
+                metadata: subscription(&load.topic, round),
+            }],
+            ..JoinGroupRequest::default()
+        };
+        let joined = member.connection.call(&request, JOIN_VERSION).await?;
+        match ErrorCode::from_code(joined.error_code) {
+            ErrorCode::None => return Ok(joined),
+            ErrorCode::MemberIdRequired => member.member_id = joined.member_id,
+            ErrorCode::CoordinatorLoadInProgress
+            | ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::NotCoordinator => tokio::time::sleep(ATTEMPT_INTERVAL).await,
+            _ => check(joined.error_code, "join")?,
+        }
+    }
+    bail!("the group does not take its members")
+}
+
+/// Version 0 of the consumer protocol. The round in it makes each join a new one, so that any
+/// member's begins the rebalance.
+fn subscription(topic: &str, round: u32) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_i16(0);
+    bytes.put_i32(1);
+    put_string(&mut bytes, topic);
+    bytes.put_i32(4);
+    bytes.put_u32(round);
+    bytes.freeze()
+}
+
+fn assignments(joined: &JoinGroupResponse, load: &Load) -> Vec<SyncGroupRequestAssignment> {
+    let members = joined.members.len().max(1);
+    let mut parts: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
+    for partition in 0..load.partitions {
+        parts.entry(partition as usize % members).or_default().push(partition);
+    }
+    let assignment = |(at, member_id): (usize, &String)| SyncGroupRequestAssignment {
+        member_id: member_id.clone(),
+        assignment: assignment(&load.topic, parts.get(&at).map_or(&[], Vec::as_slice)),
+    };
+    joined.members.iter().map(|member| &member.member_id).enumerate().map(assignment).collect()
+}
+
+/// Version 0 of the consumer protocol.
+fn assignment(topic: &str, partitions: &[i32]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_i16(0);
+    bytes.put_i32(1);
+    put_string(&mut bytes, topic);
+    bytes.put_i32(partitions.len() as i32);
+    partitions.iter().for_each(|partition| bytes.put_i32(*partition));
+    bytes.put_i32(-1);
+    bytes.freeze()
+}
+
+/// How many partitions are in an assignment as [`assignment`] writes it.
+fn owned(assignment: &Bytes, load: &Load) -> Result<usize> {
+    let at = 2 + 4 + 2 + load.topic.len();
+    let count = assignment.get(at..at + 4).context("no assignment")?.try_into()?;
+    Ok(i32::from_be_bytes(count) as usize)
+}
+
+fn put_string(bytes: &mut BytesMut, string: &str) {
+    bytes.put_i16(string.len() as i16);
+    bytes.put_slice(string.as_bytes());
+}
+
+/// Every member heartbeats a hundred times, one after the other, all members beside each other.
+async fn heartbeats(
+    members: Vec<Member>,
+    load: &Arc<Load>,
+    label: &str,
+    process: Process,
+) -> Result<Vec<Member>> {
+    const EACH: u32 = 100;
+    let mut report = Report::begin(label, "heartbeat", process)?;
+    let spawned = members.into_iter().map(|mut member| {
+        let request = HeartbeatRequest {
+            group_id: load.group.clone(),
+            generation_id: member.generation,
+            member_id: member.member_id.clone(),
+            ..HeartbeatRequest::default()
+        };
+        tokio::spawn(async move {
+            for _ in 0..EACH {
+                let response = member.connection.call(&request, HEARTBEAT_VERSION).await?;
+                check(response.error_code, "heartbeat")?;
+            }
+            anyhow::Ok(member)
+        })
+    });
+    let turns: Vec<_> = spawned.collect();
+    let mut members = Vec::with_capacity(turns.len());
+    for turn in turns {
+        members.push(turn.await??);
+    }
+    let heartbeats = EACH * members.len() as u32;
+    report.add("members", members.len());
+    let seconds = report.began().elapsed().as_secs_f64();
+    report.add("heartbeats_per_s", format!("{:.0}", f64::from(heartbeats) / seconds));
+    report.end()?;
+    Ok(members)
+}
+
+/// All members leave in one request.
+async fn leave(members: &mut [Member], load: &Load) -> Result<()> {
+    let leaving = members.iter().map(|member| MemberIdentity {
+        member_id: member.member_id.clone(),
+        ..MemberIdentity::default()
+    });
+    let request = LeaveGroupRequest {
+        group_id: load.group.clone(),
+        members: leaving.collect(),
+        ..LeaveGroupRequest::default()
+    };
+    let connection = &mut members.first_mut().context("no members")?.connection;
+    let response = connection.call(&request, LEAVE_VERSION).await?;
+    check(response.error_code, "leave")?;
+    response.members.iter().try_for_each(|member| check(member.error_code, "leave"))
+}

@@ -37,17 +37,17 @@ impl<S: Shard> Driver<S> {
     /// A loaded shard with an empty log.
     #[must_use]
     pub fn new(shard: S) -> Self {
-        Self::loaded(shard, Vec::new(), Duration::from_secs(1))
+        Self::loaded(shard, Vec::new(), Duration::from_secs(1), Rng::seeded(1))
     }
 
-    /// What a new owner has: `fresh` with this log replayed; soft state is gone.
+    /// What a new owner has: `fresh` with this log replayed; soft state is gone. Randomness goes on
+    /// where it was, so that ids do not repeat.
     #[must_use]
     pub fn reloaded(&self, fresh: S) -> Self {
-        Self::loaded(fresh, self.log.clone(), self.now)
+        Self::loaded(fresh, self.log.clone(), self.now, self.rng.clone())
     }
 
-    fn loaded(shard: S, log: Vec<Entry>, now: Duration) -> Self {
-        let rng = Rng::seeded(1);
+    fn loaded(shard: S, log: Vec<Entry>, now: Duration, rng: Rng) -> Self {
         let mut driver = Self { shard, log: Vec::new(), timers: Timers::default(), now, rng };
         for entry in log {
             driver.replay(entry);

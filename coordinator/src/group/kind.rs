@@ -10,6 +10,7 @@ use super::{
 
 /// A group of either protocol.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it lives in a map and is not moved about")]
 pub enum Group {
     /// The classic protocol, or offsets without members.
     Classic(ClassicGroup),

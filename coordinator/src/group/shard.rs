@@ -110,7 +110,7 @@ impl Shard for GroupShard {
     fn expired(&mut self, timer: GroupTimer, context: &mut GroupContext<'_>) -> GroupOutcome<()> {
         match timer {
             GroupTimer::OffsetRetention => self.expire_offsets(context),
-            GroupTimer::Classic(timer) => self.classic_expired(timer, context),
+            GroupTimer::Classic(timer) => self.classic_expired(&timer, context),
             GroupTimer::Consumer(timer) => self.consumer_expired(timer, context),
         }
     }

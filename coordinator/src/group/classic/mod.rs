@@ -1,119 +1,236 @@
 //! Groups of the classic protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup), and those that only
-//! keep offsets for consumers without membership.
+//! keep offsets for clients without membership.
+//!
+//! ```text
+//!   member                          group                                   log
+//!     │ JoinGroup (v4: twice)         │ all joined, or time is up: generation + 1
+//!     │◄── generation, leader, roster─┤
+//!     │ SyncGroup (leader: assignment)│──── GroupMetadata ────────────────►│
+//!     │◄── assignment ────────────────┤◄─── durable, replayed: Stable ─────┤
+//!     │ Heartbeat … LeaveGroup        │
+//! ```
+//!
+//! `group` keeps the books, `rebalance` the timers and the way between generations; one file per
+//! request (`join`, `sync`, `heartbeat`, `leave`) has that request's rules; `replay` is what records
+//! do; `offsets` what the group says to those who commit or delete offsets.
 
+#[cfg(test)]
+mod books;
+mod describe;
+mod group;
+mod heartbeat;
+mod join;
+mod leave;
+mod member;
+mod offsets;
+mod protocols;
+mod rebalance;
 mod replay;
+mod state;
+mod subscription;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod turn;
 
-use protocol::{ErrorCode, coordinator_records::group_metadata::GroupMetadataKey};
+use std::sync::Arc;
 
+use protocol::{
+    ErrorCode,
+    messages::{
+        heartbeat::HeartbeatRequest,
+        leave_group::{LeaveGroupRequest, LeaveGroupResponse},
+        sync_group::{SyncGroupRequest, SyncGroupResponse},
+    },
+};
+use tokio::sync::oneshot;
+
+pub use self::{
+    group::ClassicGroup,
+    join::{Join, validate as validate_join},
+    member::MemberDetails,
+    protocols::Protocol,
+    state::State,
+    subscription::CONSUMER_PROTOCOL_TYPE,
+    sync::validate as validate_sync,
+    turn::{Turn, join_error, sync_error},
+};
 use super::{
-    error::GroupError,
-    kind::{CommitIdentity, CommitPartitionValidator, OffsetExpiration},
-    records::GroupRecord,
+    kind::Group,
     shard::{GroupContext, GroupOutcome, GroupShard},
 };
 
 /// The timers of classic groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ClassicTimer {}
-
-/// A classic group.
-#[derive(Debug)]
-pub struct ClassicGroup {
-    protocol_type: Option<String>,
-    /// When the state last changed, Unix milliseconds, if the log says so.
-    state_timestamp_ms: Option<i64>,
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClassicTimer {
+    /// A member, or one that was given an id, has not been heard of for its session timeout.
+    Session {
+        /// The group.
+        group_id: String,
+        /// The member.
+        member_id: String,
+    },
+    /// A rebalance has waited long enough for joins.
+    Join {
+        /// The group.
+        group_id: String,
+    },
+    /// A generation has waited long enough for its members to take their assignment.
+    Sync {
+        /// The group.
+        group_id: String,
+    },
 }
 
-impl ClassicGroup {
-    /// A group without members, as a commit of offsets from outside any group makes it.
-    pub(crate) fn simple() -> Self {
-        Self { protocol_type: None, state_timestamp_ms: None }
-    }
-
-    pub(crate) fn state_name(&self) -> &'static str {
-        "Empty"
-    }
-
-    pub(crate) fn protocol_type(&self) -> &str {
-        self.protocol_type.as_deref().unwrap_or_default()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        true
-    }
-
-    pub(crate) fn member_count(&self) -> usize {
-        0
-    }
-
-    pub(crate) fn has_member(&self, _member_id: &str) -> bool {
-        false
-    }
-
-    pub(crate) fn is_subscribed_to(&self, _topic: &str) -> bool {
-        false
-    }
-
-    pub(crate) fn validate_offset_commit(
-        &self,
-        identity: CommitIdentity<'_>,
-    ) -> Result<Option<CommitPartitionValidator<'_>>, ErrorCode> {
-        if identity.generation_or_epoch < 0 {
-            return Ok(None);
-        }
-        Err(ErrorCode::UnknownMemberId)
-    }
-
-    pub(crate) fn validate_offset_fetch(
-        &self,
-        _member_id: Option<&str>,
-        _member_epoch: i32,
-    ) -> Result<(), ErrorCode> {
-        Ok(())
-    }
-
-    pub(crate) fn validate_offset_delete(&self) -> Result<(), ErrorCode> {
-        Ok(())
-    }
-
-    pub(crate) fn validate_delete(&self) -> Result<(), GroupError> {
-        Ok(())
-    }
-
-    pub(crate) fn offset_expiration(&self) -> OffsetExpiration {
-        match (&self.protocol_type, self.state_timestamp_ms) {
-            (Some(_), Some(since)) => OffsetExpiration::Since(since),
-            _ => OffsetExpiration::SinceCommit,
+impl ClassicTimer {
+    fn group_id(&self) -> &str {
+        match self {
+            Self::Session { group_id, .. } | Self::Join { group_id } | Self::Sync { group_id } => {
+                group_id
+            }
         }
     }
-
-    pub(crate) fn tombstones(&self, group_id: &str, records: &mut Vec<GroupRecord>) {
-        let key = GroupMetadataKey { group: group_id.to_owned() };
-        records.push(GroupRecord::GroupMetadata(key, None));
-    }
-
-    pub(crate) fn cancel_timers(&self, _group_id: &str, _context: &mut GroupContext<'_>) {}
 }
 
 impl GroupShard {
+    /// JoinGroup. The answer goes to the join's own waiter, at once or when the others have come.
+    pub fn join_group(&mut self, context: &mut GroupContext<'_>, join: Join) -> GroupOutcome<()> {
+        let config = Arc::clone(&self.config);
+        let mut turn = Turn::new(context, &config);
+        match self.groups.get_mut(&join.request.group_id) {
+            Some(Group::Classic(group)) => group.join(&mut turn, join),
+            Some(Group::Consumer(group)) if !group.is_empty() => {
+                turn.refuse_join(join.waiter, "", ErrorCode::InconsistentGroupProtocol);
+            }
+            Some(Group::Consumer(_)) | None => self.found(&mut turn, join),
+        }
+        GroupOutcome::write(turn.records, ())
+    }
+
+    /// The first member of a group that does not exist, or that is an empty one of KIP-848. Only a
+    /// join that is accepted leaves a group behind.
+    fn found(&mut self, turn: &mut Turn<'_, '_>, join: Join) {
+        if !join.request.member_id.is_empty() {
+            turn.refuse_join(join.waiter, &join.request.member_id, ErrorCode::UnknownMemberId);
+            return;
+        }
+        let group_id = join.request.group_id.clone();
+        let mut group = ClassicGroup::new(&group_id, turn.context.now_ms);
+        let record = group.record();
+        group.join(turn, join);
+        if group.is_untouched() {
+            return;
+        }
+        if let Some(former) = self.groups.insert(group_id.clone(), Group::Classic(group)) {
+            former.cancel_timers(&group_id, turn.context);
+            former.tombstones(&group_id, &mut turn.records);
+        }
+        turn.records.push(record);
+    }
+
+    /// SyncGroup. The answer goes to the waiter, at once or when the leader has assigned.
+    pub fn sync_group(
+        &mut self,
+        context: &mut GroupContext<'_>,
+        request: &SyncGroupRequest,
+        waiter: oneshot::Sender<SyncGroupResponse>,
+    ) -> GroupOutcome<()> {
+        let config = Arc::clone(&self.config);
+        let mut turn = Turn::new(context, &config);
+        match self.groups.get_mut(&request.group_id) {
+            Some(Group::Classic(group)) => group.sync(&mut turn, request, waiter),
+            Some(Group::Consumer(_)) | None => turn.refuse_sync(waiter, ErrorCode::UnknownMemberId),
+        }
+        GroupOutcome::write(turn.records, ())
+    }
+
+    /// Heartbeat.
+    pub fn heartbeat(
+        &mut self,
+        context: &mut GroupContext<'_>,
+        request: &HeartbeatRequest,
+    ) -> GroupOutcome<Result<(), ErrorCode>> {
+        let config = Arc::clone(&self.config);
+        let mut turn = Turn::new(context, &config);
+        let result = match self.groups.get(&request.group_id) {
+            Some(Group::Classic(group)) => group.heartbeat(&mut turn, request),
+            Some(Group::Consumer(_)) | None => Err(ErrorCode::UnknownMemberId),
+        };
+        GroupOutcome::read(result)
+    }
+
+    /// LeaveGroup.
+    pub fn leave_group(
+        &mut self,
+        context: &mut GroupContext<'_>,
+        request: &LeaveGroupRequest,
+        version: i16,
+    ) -> GroupOutcome<LeaveGroupResponse> {
+        let config = Arc::clone(&self.config);
+        let mut turn = Turn::new(context, &config);
+        let leaving = leave::leaving(request, version);
+        let responses = match self.groups.get_mut(&request.group_id) {
+            Some(Group::Classic(group)) => group.leave(&mut turn, &leaving),
+            Some(Group::Consumer(_)) | None => {
+                let unknown = || Err(ErrorCode::UnknownMemberId);
+                leaving.iter().map(|member| leave::response(member, unknown())).collect()
+            }
+        };
+        GroupOutcome::write(turn.records, leave::left(responses, version))
+    }
+
     /// A member commits offsets: that keeps its session, if the group is stable or rebalances.
     pub fn keep_classic_session(
         &mut self,
-        _group_id: &str,
-        _member_id: &str,
-        _context: &mut GroupContext<'_>,
+        group_id: &str,
+        member_id: &str,
+        context: &mut GroupContext<'_>,
     ) {
+        let Some(Group::Classic(group)) = self.groups.get(group_id) else { return };
+        if matches!(group.state(), State::Stable | State::PreparingRebalance) {
+            group.hear_of(&mut Turn::new(context, &self.config), member_id);
+        }
     }
 
-    pub(crate) fn classic_loaded(&mut self, _context: &mut GroupContext<'_>) {}
+    pub(crate) fn classic_loaded(&mut self, context: &mut GroupContext<'_>) {
+        let mut turn = Turn::new(context, &self.config);
+        for group in self.groups.values_mut() {
+            if let Group::Classic(group) = group {
+                group.loaded(&mut turn);
+            }
+        }
+    }
 
     pub(crate) fn classic_expired(
         &mut self,
-        timer: ClassicTimer,
-        _context: &mut GroupContext<'_>,
+        timer: &ClassicTimer,
+        context: &mut GroupContext<'_>,
     ) -> GroupOutcome<()> {
-        match timer {}
+        let mut turn = Turn::new(context, &self.config);
+        if let Some(Group::Classic(group)) = self.groups.get_mut(timer.group_id()) {
+            match timer {
+                ClassicTimer::Session { member_id, .. } => {
+                    group.session_expired(&mut turn, member_id)
+                }
+                ClassicTimer::Join { .. } => group.join_expired(&mut turn),
+                ClassicTimer::Sync { .. } => group.sync_expired(&mut turn),
+            }
+        }
+        GroupOutcome::write(turn.records, ())
     }
 
-    pub(crate) fn classic_unloaded(&mut self, _error: ErrorCode) {}
+    pub(crate) fn classic_unloaded(&mut self, error: ErrorCode) {
+        for group in self.groups.values_mut() {
+            let Group::Classic(group) = group else { continue };
+            for waiters in group.take_waiters() {
+                // Whoever waited may have gone.
+                if let Some(waiter) = waiters.joining {
+                    let _ = waiter.send(join_error(&waiters.member_id, error));
+                }
+                if let Some(waiter) = waiters.syncing {
+                    let _ = waiter.send(sync_error(error));
+                }
+            }
+        }
+    }
 }

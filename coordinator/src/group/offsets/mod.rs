@@ -30,7 +30,7 @@ impl GroupShard {
         };
         // Offsets of consumers that use no membership need a group all the same.
         if !self.groups.contains_key(&group) {
-            self.groups.insert(group.clone(), Group::Classic(ClassicGroup::simple()));
+            self.groups.insert(group.clone(), Group::Classic(ClassicGroup::simple(&group)));
         }
         let offset = CommittedOffset::replayed(at.offset, value);
         match at.transaction {

@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 use crate::{
     error::AppendError,
     partition::{Partition, PendingAck, State},
-    producer_state::{ProducerAppend, ProducerBatch, SequenceCheck},
+    producer_state::{
+        ProducerAppend, ProducerBatch, SequenceCheck, VerificationGuard, VerificationRequest,
+    },
     wal::{AppendTarget, Completion, CompletionWaiter, WalAppend},
 };
 
@@ -43,6 +45,24 @@ pub struct Appended {
     pub duplicate: bool,
     /// Completes when the acknowledgement may be sent.
     pub ticket: Ticket,
+}
+
+/// Who appends a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A client: its sequences are checked.
+    Client,
+    /// A coordinator of this broker, on behalf of a transactional producer: its batches have no
+    /// sequences. Epochs and verification count as for a client.
+    Coordinator,
+}
+
+/// Where a batch was put.
+pub(crate) struct Placed {
+    pub(crate) base_offset: i64,
+    pub(crate) last_offset: i64,
+    log_append_time: Option<i64>,
+    waiter: Option<CompletionWaiter>,
 }
 
 /// What an acknowledgement waits for.
@@ -80,24 +100,77 @@ impl Partition {
         self.lock().note_refused(header, now_ms);
     }
 
-    /// Appends one validated batch. Synchronous and ordered: the offsets are assigned on return.
+    /// Begins to verify that the producer's open transaction includes this partition (KIP-890),
+    /// before the first batch of it is appended. `None` where a transaction of the epoch is open
+    /// here: nothing needs to be verified. Otherwise the append needs the guard; asking the
+    /// coordinator in between is up to the caller.
     ///
     /// # Errors
-    /// [`AppendError`]; the partition is unchanged then.
-    pub fn append(&self, records: ValidatedRecords, acks: Acks) -> Result<Appended, AppendError> {
-        let header = records.header;
-        let log_append_time = records.log_append_time();
-        let max_timestamp = records.max_timestamp;
+    /// [`AppendError::Sequence`] for a stale epoch; a closed partition's.
+    pub fn begin_verification(
+        &self,
+        producer_id: ProducerId,
+        producer_epoch: i16,
+        base_sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> Result<Option<VerificationGuard>, AppendError> {
+        let request =
+            VerificationRequest { producer_id, producer_epoch, base_sequence, supports_epoch_bump };
+        let now_ms = self.shared.clock.now_ms();
         let mut state = self.lock();
         if let Some(reason) = state.closed {
             return Err(reason.into());
         }
-        if let Some(original) = state.duplicate_of(&header)? {
+        state.producers.begin_verification(&request, now_ms)
+    }
+
+    /// Appends one validated batch of a client, without a guard.
+    ///
+    /// # Errors
+    /// As [`Partition::append_as`].
+    pub fn append(&self, records: ValidatedRecords, acks: Acks) -> Result<Appended, AppendError> {
+        self.append_as(records, acks, AppendOrigin::Client, None)
+    }
+
+    /// Appends one validated batch. Synchronous and ordered: the offsets are assigned on return.
+    /// The first batch of a transaction needs the guard of [`Partition::begin_verification`].
+    ///
+    /// # Errors
+    /// [`AppendError`]; the partition is unchanged then.
+    pub fn append_as(
+        &self,
+        records: ValidatedRecords,
+        acks: Acks,
+        origin: AppendOrigin,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Appended, AppendError> {
+        let header = records.header;
+        let mut state = self.lock();
+        if let Some(reason) = state.closed {
+            return Err(reason.into());
+        }
+        if let Some(original) = state.duplicate_of(&header, origin, guard)? {
             return Ok(state.answer_duplicate(original, acks));
         }
-        let this: Arc<dyn AppendTarget> = self.this.upgrade().ok_or(AppendError::Closed)?;
+        let max_timestamp = records.max_timestamp;
+        let placed = self
+            .enqueue(&state, records, acks)
+            .inspect_err(|_| state.note_refused(&header, max_timestamp))?;
+        state.note_append(&header, placed.base_offset, max_timestamp);
+        Ok(state.accepted(placed, acks))
+    }
+
+    /// Hands a batch to the WAL at the log's end, which the caller moves.
+    pub(crate) fn enqueue(
+        &self,
+        state: &State,
+        records: ValidatedRecords,
+        acks: Acks,
+    ) -> Result<Placed, AppendError> {
+        let target: Arc<dyn AppendTarget> = self.this.upgrade().ok_or(AppendError::Closed)?;
+        let log_append_time = records.log_append_time();
         let base_offset = state.log_end;
-        let last_offset = base_offset + i64::from(header.last_offset_delta);
+        let last_offset = base_offset + i64::from(records.header.last_offset_delta);
         let (completion, waiter) = match acks {
             Acks::Leader => {
                 let (completion, waiter) = Completion::pair();
@@ -105,59 +178,50 @@ impl Partition {
             }
             Acks::None | Acks::All => (None, None),
         };
-        let enqueued = self.shared.enqueue(WalAppend {
-            target: this,
+        self.shared.enqueue(WalAppend {
+            target,
             leader_epoch: state.leader_epoch.0,
             base_offset,
             records: records.bytes,
-            header,
+            header: records.header,
             log_append_time,
             object_class: state.readable_end.is_some(),
             completion,
-        });
-        if let Err(refused) = enqueued {
-            state.note_refused(&header, max_timestamp);
-            return Err(refused);
-        }
-        state.note_append(&header, base_offset, max_timestamp);
-        let ticket = match (acks, waiter) {
-            (Acks::Leader, Some(waiter)) => Ticket(Wait::Written(waiter)),
-            (Acks::All, _) => state.wait_for(last_offset + 1),
-            _ => Ticket(Wait::Nothing),
-        };
-        Ok(Appended {
-            base_offset,
-            last_offset,
-            log_append_time,
-            log_start_offset: state.log_start,
-            duplicate: false,
-            ticket,
-        })
+        })?;
+        Ok(Placed { base_offset, last_offset, log_append_time, waiter })
     }
 }
 
 /// The place in its producer's sequence that a batch's header claims.
-fn producer_append(header: &BatchHeader) -> ProducerAppend {
+fn producer_append(header: &BatchHeader, origin: AppendOrigin) -> ProducerAppend {
     ProducerAppend {
         producer_id: ProducerId(header.producer_id),
         producer_epoch: header.producer_epoch,
         base_sequence: header.base_sequence,
         last_sequence: header.last_sequence(),
+        transactional: header.is_transactional(),
+        origin,
     }
 }
 
 impl State {
     fn note_refused(&mut self, header: &BatchHeader, max_timestamp: i64) {
         if header.has_producer_id() {
-            self.producers.note_refused(&producer_append(header), max_timestamp);
+            let append = producer_append(header, AppendOrigin::Client);
+            self.producers.note_refused(&append, max_timestamp);
         }
     }
 
-    fn duplicate_of(&self, header: &BatchHeader) -> Result<Option<ProducerBatch>, AppendError> {
+    fn duplicate_of(
+        &self,
+        header: &BatchHeader,
+        origin: AppendOrigin,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Option<ProducerBatch>, AppendError> {
         if !header.has_producer_id() {
             return Ok(None);
         }
-        match self.producers.check(&producer_append(header))? {
+        match self.producers.check(&producer_append(header, origin), guard)? {
             SequenceCheck::InOrder => Ok(None),
             SequenceCheck::Duplicate(original) => Ok(Some(original)),
         }
@@ -187,8 +251,25 @@ impl State {
             return;
         }
         let producer_id = ProducerId(header.producer_id);
-        self.producers.append_tentative(producer_id, batch);
-        self.tentative.push_back((producer_id, batch.last_offset));
+        self.producers.append_tentative(producer_id, batch, header.is_transactional());
+    }
+
+    /// The answer to an append that is in the log.
+    pub(crate) fn accepted(&mut self, placed: Placed, acks: Acks) -> Appended {
+        let Placed { base_offset, last_offset, log_append_time, waiter } = placed;
+        let ticket = match (acks, waiter) {
+            (Acks::Leader, Some(waiter)) => Ticket(Wait::Written(waiter)),
+            (Acks::All, _) => self.wait_for(last_offset + 1),
+            _ => Ticket(Wait::Nothing),
+        };
+        Appended {
+            base_offset,
+            last_offset,
+            log_append_time,
+            log_start_offset: self.log_start,
+            duplicate: false,
+            ticket,
+        }
     }
 
     fn wait_for(&mut self, end_offset: i64) -> Ticket {

@@ -168,7 +168,7 @@ impl Compactor {
         let output = self.register(target, plan.base_offset()).await?;
         let reader = self.deps.reader.clone();
         let expired_ms = self.producers_expired_ms();
-        let merge = Merge::begin(reader, target.key(), &plan, output.id(), expired_ms).await;
+        let merge = Merge::begin(reader, target, &plan, output.id(), expired_ms).await;
         let inputs = Inputs { extents: &plan.inputs, leader_epoch };
         let (_, extent) = self.replace(target, inputs, output, merge).await?;
         metrics::counter!("streamhouse_compaction_merges_total").increment(1);

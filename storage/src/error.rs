@@ -1,6 +1,8 @@
 //! What can go wrong in the log, by who has to act: the client (refusals), the operator (storage
 //! failures, damage), or nobody (retriable states).
 
+use common::ProducerId;
+
 use crate::{
     partition::Closed,
     producer_state::SequenceError,
@@ -13,6 +15,26 @@ pub enum AppendError {
     /// The idempotent producer's sequence or epoch does not fit.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
+    /// The batch does not fit the state of its producer's transaction (INVALID_TXN_STATE).
+    #[error("producer {producer_id}: {reason}")]
+    InvalidTxnState {
+        /// The producer.
+        producer_id: ProducerId,
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// A newer coordinator has written a marker here (TRANSACTION_COORDINATOR_FENCED).
+    #[error(
+        "coordinator epoch {epoch} for producer {producer_id}, the partition has seen {current}"
+    )]
+    CoordinatorFenced {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The marker's coordinator epoch.
+        epoch: i32,
+        /// The partition's.
+        current: i32,
+    },
     /// The topic was deleted.
     #[error("the topic was deleted")]
     Deleted,

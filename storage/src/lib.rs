@@ -30,6 +30,7 @@ mod epochs;
 mod error;
 mod log;
 mod maintenance;
+mod marker;
 mod open;
 mod partition;
 mod producer_snapshot;
@@ -39,17 +40,21 @@ mod retention;
 mod synced_run;
 mod tail;
 mod timestamps;
+mod transactions;
+mod txn_index;
 pub mod upload;
 mod waiter;
 
 pub use crate::{
-    append::{Acks, Appended, Ticket},
+    append::{Acks, AppendOrigin, Appended, Ticket},
     config::{CleanupPolicy, Durability, LogConfig, TopicLogConfig},
     error::{AppendError, Error, ReadError},
     log::{Log, LogDeps, LogStats},
+    marker::EndTransaction,
     partition::{Offsets, Partition},
-    producer_state::{ActiveProducer, ProducerBatch, SequenceError},
-    read::{AbortedTransaction, IsolationLevel, ReadRequest, ReadResult},
+    producer_state::{ActiveProducer, ProducerBatch, SequenceError, VerificationGuard},
+    read::{IsolationLevel, ReadRequest, ReadResult},
     timestamps::TimestampOffset,
+    txn_index::{AbortedTransaction, AbortedTransactions},
     waiter::ReadWaiter,
 };

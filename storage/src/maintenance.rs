@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     log::Log,
     producer_snapshot::{self, PartitionProducers},
+    producer_state::RestoredProducers,
 };
 
 /// Time between looks at what is due.
@@ -55,7 +56,8 @@ impl Log {
         }
     }
 
-    fn expire_producers(&self) {
+    /// Forgets producers that were idle for `producer.id.expiration.ms`.
+    pub(crate) fn expire_producers(&self) {
         let before_ms =
             self.shared().clock.now_ms().saturating_sub(self.deps.config.producer_expiration_ms);
         for partition in self.partitions() {
@@ -63,7 +65,8 @@ impl Log {
         }
     }
 
-    /// Writes a snapshot of all producers and points metadata at it.
+    /// Writes a snapshot of all partitions' producers and transactions and points metadata at it.
+    /// A partition without any is in it, too: its footers need not be read.
     ///
     /// # Errors
     /// As the object store and the metadata store fail; the former snapshot stays then.
@@ -73,13 +76,13 @@ impl Log {
             .iter()
             .map(|partition| {
                 let state = partition.lock();
-                PartitionProducers {
-                    key: partition.key(),
+                let restored = RestoredProducers {
                     end_offset: state.synced_end,
                     producers: state.producers.active(),
-                }
+                    ended: state.producers.transactions().ended_below(state.synced_end),
+                };
+                PartitionProducers { key: partition.key(), restored }
             })
-            .filter(|partition| !partition.producers.is_empty())
             .collect();
         let bytes: Bytes = producer_snapshot::encode(&partitions);
         let deps = &self.deps;

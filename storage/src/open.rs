@@ -75,6 +75,7 @@ impl Log {
         log.restore_partitions(image, &objects, config_of);
         log.restore_producers(&objects).await?;
         let (recovered, committed) = log.recover_wal(&objects).await?;
+        log.complete_producers();
         log.check_bounds()?;
         log.settle_classes(&log.partitions()).await?;
         log.begin_epochs().await?;
@@ -125,6 +126,18 @@ impl Log {
         );
         sink.report_unknown();
         Ok((recovered, sink.committed_ends()))
+    }
+
+    /// All that is known of producers was restored.
+    fn complete_producers(&self) {
+        for partition in self.partitions() {
+            let mut state = partition.lock();
+            let (log_start, log_end) = (state.log_start, state.log_end);
+            let high_watermark = state.high_watermark;
+            state.producers.complete_restore(log_end, high_watermark);
+            state.producers.trim(log_start);
+        }
+        self.expire_producers();
     }
 
     /// LOG-4 and LOG-5 after recovery: the log start lies within what was found.

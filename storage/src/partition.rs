@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, Weak},
 };
 
-use common::{LeaderEpoch, ObjectId, PartitionKey, ProducerId, invariant};
+use common::{LeaderEpoch, ObjectId, PartitionKey, invariant};
 use metadata::Extent;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
@@ -28,6 +28,7 @@ use crate::{
     object::{AbortedRange, ExtentTarget, ObjectRef},
     producer_state::{ActiveProducer, ProducerState},
     synced_run::{Place, SyncedRun},
+    txn_index::AbortedTransaction,
     waiter::ReadWaiter,
     wal::{AppendTarget, Run},
 };
@@ -77,8 +78,6 @@ pub(crate) struct State {
     /// Committed extents by base offset, contiguous up to `committed_end`.
     pub(crate) extents: BTreeMap<i64, StoredExtent>,
     pub(crate) producers: ProducerState,
-    /// Producers with tentative batches: `(producer, last offset)` in offset order.
-    pub(crate) tentative: VecDeque<(ProducerId, i64)>,
     /// Acknowledgements that wait for an end offset, in offset order.
     pub(crate) pending: VecDeque<PendingAck>,
     pub(crate) waiters: Vec<Arc<ReadWaiter>>,
@@ -199,6 +198,14 @@ impl Partition {
         self.lock().producers.active()
     }
 
+    /// The aborted transactions that overlap `[from, to)`, in the order of their markers, so that a
+    /// batch's fate can be told ([`crate::AbortedTransactions`]). Complete within the log start and
+    /// the last stable offset.
+    #[must_use]
+    pub fn aborted_transactions(&self, from: i64, to: i64) -> Vec<AbortedTransaction> {
+        self.lock().producers.transactions().aborted(from, to)
+    }
+
     /// Bytes of record batches between log start and synced end, as stored.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
@@ -293,15 +300,18 @@ impl State {
             runs: VecDeque::new(),
             extents: extents.collect(),
             producers: ProducerState::default(),
-            tentative: VecDeque::new(),
             pending: VecDeque::new(),
             waiters: Vec::new(),
             closed: None,
         }
     }
 
+    /// The first offset of the earliest transaction that is not decided, or the high watermark.
     pub(crate) fn last_stable(&self) -> i64 {
-        self.high_watermark
+        match self.producers.first_unstable() {
+            Some(first) => first.max(self.log_start).min(self.high_watermark),
+            None => self.high_watermark,
+        }
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {
@@ -320,6 +330,7 @@ impl State {
             return;
         }
         self.high_watermark = durable;
+        self.producers.settle(durable);
         while let Some(ack) = self.pending.pop_front() {
             if ack.end_offset > durable {
                 self.pending.push_front(ack);
@@ -386,16 +397,6 @@ impl State {
         self.move_high_watermark();
         places
     }
-
-    fn mark_producers_durable(&mut self) {
-        while let Some((producer_id, last_offset)) = self.tentative.front().copied() {
-            if last_offset >= self.synced_end {
-                break;
-            }
-            self.producers.mark_durable(producer_id, last_offset + 1);
-            self.tentative.pop_front();
-        }
-    }
 }
 
 impl AppendTarget for Partition {
@@ -424,7 +425,8 @@ impl AppendTarget for Partition {
                 state.synced_end = run.last_offset + 1;
                 state.runs.push_back(run.into());
             }
-            state.mark_producers_durable();
+            let synced_end = state.synced_end;
+            state.producers.mark_durable(synced_end);
             state.move_high_watermark();
         }
         if let Some(this) = self.this.upgrade() {
@@ -443,8 +445,7 @@ impl AppendTarget for Partition {
         );
         let synced_end = state.synced_end;
         state.log_end = synced_end;
-        state.producers.roll_back();
-        state.tentative.clear();
+        state.producers.roll_back(synced_end);
         let kept = state.pending.iter().take_while(|ack| ack.end_offset <= synced_end).count();
         for ack in state.pending.split_off(kept) {
             let _ = ack.done.send(Err(AppendError::RolledBack));
@@ -531,11 +532,13 @@ impl ExtentTarget for Partition {
         state.config.cleanup_policy.compact.then_some(state.config.cleaning)
     }
 
-    fn aborted_transactions(&self, _from_offset: i64, _end_offset: i64) -> Vec<AbortedRange> {
-        Vec::new()
+    fn aborted_transactions(&self, from_offset: i64, end_offset: i64) -> Vec<AbortedRange> {
+        Self::aborted_transactions(self, from_offset, end_offset)
     }
 
-    fn forget_aborted(&self, _forgotten: &[AbortedRange]) {}
+    fn forget_aborted(&self, forgotten: &[AbortedRange]) {
+        self.lock().producers.forget_aborted(forgotten);
+    }
 }
 
 impl std::fmt::Debug for Partition {

@@ -15,6 +15,7 @@ use crate::{
     error::ReadError,
     object::{self, ObjectRef},
     partition::{Partition, State},
+    txn_index::AbortedTransaction,
     wal::WalFileRef,
 };
 
@@ -41,15 +42,6 @@ pub struct ReadRequest {
     pub min_one_batch: bool,
     /// What may be seen.
     pub isolation: IsolationLevel,
-}
-
-/// An aborted transaction that overlaps what was read (for read_committed consumers).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    /// The transactional producer.
-    pub producer_id: i64,
-    /// Offset of the transaction's first record.
-    pub first_offset: i64,
 }
 
 /// What a read found.
@@ -92,7 +84,7 @@ impl Partition {
     /// [`ReadError::OffsetOutOfRange`] outside `[log_start, log_end]`; storage failures and damage
     /// otherwise.
     pub async fn read(&self, request: ReadRequest) -> Result<ReadResult, ReadError> {
-        let (mut result, bound) = self.begin_read(&request)?;
+        let Begun { mut result, bound, lists_aborted } = self.begin_read(&request)?;
         let mut gather = Gather::new(&request, bound);
         let mut attempts = 0;
         while gather.wants_more() && gather.next_offset < bound {
@@ -119,6 +111,9 @@ impl Partition {
                 }
             }
         }
+        if lists_aborted && !gather.records.is_empty() {
+            result.aborted = self.aborted_in(request.offset, gather.next_offset)?;
+        }
         result.records = gather.records;
         Ok(result)
     }
@@ -130,32 +125,45 @@ impl Partition {
         matches!(state.plan(offset, state.high_watermark), Step::Cold { .. })
     }
 
+    /// The aborted transactions among what was read. What lies below a log start that has moved
+    /// meanwhile is forgotten, so that the read must be refused.
+    fn aborted_in(&self, from: i64, to: i64) -> Result<Vec<AbortedTransaction>, ReadError> {
+        let state = self.lock();
+        if from < state.log_start {
+            return Err(state.out_of_range(from));
+        }
+        Ok(state.producers.transactions().aborted(from, to))
+    }
+
     fn take_run(&self, gather: &mut Gather, run: &Bytes) -> Result<(), ReadError> {
         let offset = gather.next_offset;
         gather.take_run(run).map_err(|reason| self.damaged(offset, &reason))
     }
 
-    fn begin_read(&self, request: &ReadRequest) -> Result<(ReadResult, i64), ReadError> {
+    fn begin_read(&self, request: &ReadRequest) -> Result<Begun, ReadError> {
         let state = self.lock();
         if let Some(reason) = state.closed {
             return Err(reason.into());
         }
-        let (log_start, log_end) = (state.log_start, state.log_end);
-        if request.offset < log_start || request.offset > log_end {
-            return Err(ReadError::OffsetOutOfRange { offset: request.offset, log_start, log_end });
+        if request.offset < state.log_start || request.offset > state.log_end {
+            return Err(state.out_of_range(request.offset));
         }
-        let bound = match request.isolation {
-            IsolationLevel::ReadUncommitted => state.high_watermark,
-            IsolationLevel::ReadCommitted => state.last_stable(),
+        let last_stable_offset = state.last_stable();
+        // What lies below the bound is decided: if nothing was aborted by now, nothing of it was.
+        let (bound, lists_aborted) = match request.isolation {
+            IsolationLevel::ReadUncommitted => (state.high_watermark, false),
+            IsolationLevel::ReadCommitted => {
+                (last_stable_offset, state.producers.transactions().has_aborted())
+            }
         };
         let result = ReadResult {
             records: Records::default(),
             aborted: Vec::new(),
             high_watermark: state.high_watermark,
-            last_stable_offset: state.last_stable(),
-            log_start_offset: log_start,
+            last_stable_offset,
+            log_start_offset: state.log_start,
         };
-        Ok((result, bound))
+        Ok(Begun { result, bound, lists_aborted })
     }
 
     fn plan(&self, offset: i64, bound: i64) -> Result<Step, ReadError> {
@@ -164,11 +172,7 @@ impl Partition {
             return Err(reason.into());
         }
         if offset < state.log_start {
-            return Err(ReadError::OffsetOutOfRange {
-                offset,
-                log_start: state.log_start,
-                log_end: state.log_end,
-            });
+            return Err(state.out_of_range(offset));
         }
         Ok(state.plan(offset, bound))
     }
@@ -237,7 +241,19 @@ impl Partition {
     }
 }
 
+/// What a read begins with.
+struct Begun {
+    result: ReadResult,
+    bound: i64,
+    /// Whether there may be aborted transactions in what is read.
+    lists_aborted: bool,
+}
+
 impl State {
+    fn out_of_range(&self, offset: i64) -> ReadError {
+        ReadError::OffsetOutOfRange { offset, log_start: self.log_start, log_end: self.log_end }
+    }
+
     pub(crate) fn plan(&self, offset: i64, bound: i64) -> Step {
         let at = self.runs.partition_point(|run| run.last_offset < offset);
         if let Some(run) = self.runs.get(at).filter(|run| run.base_offset <= offset) {

@@ -64,7 +64,14 @@ impl Partition {
     fn move_log_start(&self, target: i64) -> bool {
         let mut state = self.lock();
         let moves = target > state.log_start;
-        state.log_start = state.log_start.max(target);
+        if moves {
+            let last_stable = state.last_stable();
+            state.log_start = target;
+            state.producers.trim(target);
+            if state.last_stable() > last_stable {
+                state.wake_readers();
+            }
+        }
         state.drop_stored_runs();
         moves
     }
@@ -74,7 +81,7 @@ impl Partition {
     }
 
     fn has_producers(&self) -> bool {
-        !self.lock().producers.active().is_empty()
+        !self.lock().producers.is_empty()
     }
 
     /// Forgets extents that metadata has dropped.

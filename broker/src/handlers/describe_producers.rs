@@ -1,6 +1,6 @@
 //! DescribeProducers (key 61, v0): the producers with batches in a partition.
 //!
-//! KIP-664. Without transactions every producer has coordinator epoch -1 and no open transaction.
+//! KIP-664. What is not durable yet is not shown.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use crate::{
     topic_name,
 };
 
-/// Kafka's "no transaction coordinator has written here".
-const NO_COORDINATOR_EPOCH: i32 = -1;
+/// Kafka's "no batch of this epoch".
+const NO_SEQUENCE: i32 = -1;
 /// Kafka's "no open transaction".
 const NO_TRANSACTION: i64 = -1;
 
@@ -81,21 +81,19 @@ fn answer(
 fn describe(topic: Option<&TopicEntry>, index: i32) -> Result<PartitionResponse, ErrorCode> {
     let partition =
         topic.and_then(|topic| topic.partition(index)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let active_producers = partition.producers().iter().filter_map(producer_state).collect();
+    let active_producers = partition.producers().iter().map(producer_state).collect();
     Ok(PartitionResponse { partition_index: index, active_producers, ..Default::default() })
 }
 
-/// `None` where none of the producer's batches is durable yet: it is not active for anybody else.
-fn producer_state(producer: &ActiveProducer) -> Option<ProducerState> {
-    let last = producer.batches.last()?;
-    Some(ProducerState {
+fn producer_state(producer: &ActiveProducer) -> ProducerState {
+    ProducerState {
         producer_id: producer.producer_id.0,
-        producer_epoch: i32::from(last.producer_epoch),
-        last_sequence: last.last_sequence,
-        last_timestamp: last.timestamp,
-        coordinator_epoch: NO_COORDINATOR_EPOCH,
-        current_txn_start_offset: NO_TRANSACTION,
-    })
+        producer_epoch: i32::from(producer.producer_epoch),
+        last_sequence: producer.batches.last().map_or(NO_SEQUENCE, |batch| batch.last_sequence),
+        last_timestamp: producer.last_timestamp,
+        coordinator_epoch: producer.coordinator_epoch,
+        current_txn_start_offset: producer.txn_first_offset.unwrap_or(NO_TRANSACTION),
+    }
 }
 
 fn failed(index: i32, error: ErrorCode) -> PartitionResponse {

@@ -28,6 +28,8 @@ pub(crate) fn append(error: &AppendError) -> ErrorCode {
         AppendError::Sequence(SequenceError::OutOfOrder { .. }) => {
             ErrorCode::OutOfOrderSequenceNumber
         }
+        AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+        AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
         AppendError::Fenced | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
         AppendError::RolledBack | AppendError::Wal(_) => ErrorCode::KafkaStorageError,

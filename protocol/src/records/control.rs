@@ -7,13 +7,18 @@
 use bytes::Bytes;
 
 use super::{
-    batch::NO_SEQUENCE, builder::BatchBuilder, compression::Compression, error::RecordError,
+    batch::{BatchRef, NO_SEQUENCE},
+    builder::BatchBuilder,
+    compression::{Compression, DecompressLimit},
+    error::RecordError,
 };
 
 const KEY_VERSION: i16 = 0;
 const KEY_LEN: usize = 4;
 const MARKER_VERSION: i16 = 0;
 const MARKER_LEN: usize = 6;
+/// Most bytes that a control batch's record is decompressed to; brokers do not compress it.
+const CONTROL_BYTES_MAX: usize = 4096;
 
 /// Kafka's `ControlRecordType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,6 +157,20 @@ impl EndTransactionMarker {
         }
         Ok(Some(Self { commit, coordinator_epoch: i32::from_be_bytes([e0, e1, e2, e3]) }))
     }
+
+    /// The marker in a batch; `None` for a batch that is no control batch, is of another control
+    /// type, or whose record compaction has removed.
+    ///
+    /// # Errors
+    /// As [`EndTransactionMarker::decode`], and those of reading the record.
+    pub fn of_batch(batch: &BatchRef<'_>) -> Result<Option<Self>, RecordError> {
+        if !batch.header().is_control() {
+            return Ok(None);
+        }
+        let plain = batch.decompressed(DecompressLimit { max_bytes: CONTROL_BYTES_MAX })?;
+        let Some(record) = plain.iter().next().transpose()? else { return Ok(None) };
+        Self::decode(record.key.unwrap_or_default(), record.value.unwrap_or_default())
+    }
 }
 
 fn malformed(reason: &'static str) -> RecordError {
@@ -209,6 +228,7 @@ mod tests {
         let decoded =
             EndTransactionMarker::decode(record.key.unwrap(), record.value.unwrap()).unwrap();
         assert_eq!(decoded, Some(marker));
+        assert_eq!(EndTransactionMarker::of_batch(&batch), Ok(Some(marker)));
     }
 
     #[test]

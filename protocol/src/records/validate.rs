@@ -86,6 +86,35 @@ pub struct ValidatedRecords {
 }
 
 impl ValidatedRecords {
+    /// One batch that this broker built itself (markers, coordinator records), to be stored with
+    /// `timestamp_type`; `now_ms` is its append time where that is LogAppendTime.
+    ///
+    /// # Errors
+    /// As [`BatchRef::parse`]; `Malformed` where the bytes are not exactly one batch.
+    pub fn trusted(
+        bytes: Bytes,
+        timestamp_type: TimestampType,
+        now_ms: i64,
+    ) -> Result<Self, RecordError> {
+        let header = BatchHeader::parse(&bytes)?;
+        if header.total_len() != bytes.len() {
+            return Err(RecordError::Malformed { index: 0, reason: "not exactly one batch" });
+        }
+        let max_timestamp = match timestamp_type {
+            TimestampType::CreateTime => header.max_timestamp,
+            TimestampType::LogAppendTime => now_ms,
+        };
+        Ok(Self {
+            uncompressed_bytes: bytes.len() as u64,
+            bytes,
+            header,
+            timestamp_type,
+            max_timestamp,
+            offset_delta_of_max_timestamp: 0,
+            rewritten: false,
+        })
+    }
+
     /// The append time that the log must give the batch ([`set_log_append_time`]), if the topic
     /// wants one; `bytes` need no other patch than this, the base offset and the leader epoch.
     ///

@@ -32,7 +32,7 @@ use self::{
     source::Cleaning,
     transactions::Transactions,
 };
-use super::{Compactor, merge::known_producers, rewrite::Inputs};
+use super::{Compactor, merge::Known, rewrite::Inputs};
 use crate::object::{self, ExtentTarget, ObjectRef};
 
 /// Bytes read at a time.
@@ -188,9 +188,11 @@ impl Compactor {
         let known = producers_before(extents, group);
         let reader = &self.deps.reader;
         let expired_ms = self.producers_expired_ms();
-        let producers = known_producers(reader, target.key(), known, expired_ms).await;
-        let source = producers.map(|producers| {
-            Cleaning::new(reader.clone(), target.key(), inputs, output.id(), producers, filter)
+        let end_offset = inputs.last().map_or(base_offset, |(_, extent)| extent.end_offset);
+        let covers = base_offset..end_offset;
+        let known = Known::read(reader, target, known, covers, expired_ms).await;
+        let source = known.map(|known| {
+            Cleaning::new(reader.clone(), target.key(), inputs, output.id(), known, filter)
         });
         let inputs = Inputs { extents: inputs, leader_epoch: cleanable.leader_epoch };
         self.replace(target, inputs, output, source).await

@@ -3,7 +3,7 @@
 //! Invariant: the records are those of the inputs, byte for byte, each verified as it was read;
 //! memory holds one piece, however large the object.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +12,10 @@ use metadata::{Extent, ObjectLevel};
 
 use super::{Plan, rewrite::Output};
 use crate::{
-    object::{BatchesBuilder, Error, Footer, ObjectReader, ObjectRef, ProducerTracker, Result},
+    object::{
+        AbortedUpdate, BatchesBuilder, Error, ExtentTarget, Footer, KnownTransactions,
+        ObjectReader, ObjectRef, ProducerTracker, Result,
+    },
     object_store::PartSource,
 };
 
@@ -35,13 +38,15 @@ impl Merge {
     /// Starts with the producers as the objects before the inputs know them.
     pub(super) async fn begin(
         reader: ObjectReader,
-        key: PartitionKey,
+        target: &dyn ExtentTarget,
         plan: &Plan,
         output: ObjectId,
         expired_ms: i64,
     ) -> Result<Self> {
-        let producers = known_producers(&reader, key, &plan.producers, expired_ms).await?;
         let base_offset = plan.base_offset();
+        let covers = base_offset..plan.end_offset();
+        let known = Known::read(&reader, target, &plan.producers, covers, expired_ms).await?;
+        let key = target.key();
         Ok(Self {
             reader,
             key,
@@ -49,7 +54,7 @@ impl Merge {
             next_offset: base_offset,
             pieces: VecDeque::new(),
             output,
-            builder: Some(BatchesBuilder::new(output, key, base_offset, producers)),
+            builder: Some(known.builder(output, key, base_offset)),
             footer: None,
         })
     }
@@ -78,22 +83,50 @@ impl Merge {
     }
 }
 
-/// The producers at the end of `extents`, the first of which holds all that were known then.
-pub(super) async fn known_producers(
-    reader: &ObjectReader,
-    key: PartitionKey,
-    extents: &[(Arc<ObjectRef>, Extent)],
-    expired_ms: i64,
-) -> Result<ProducerTracker> {
-    let mut producers = ProducerTracker::default();
-    for (object, extent) in extents {
-        // An L1 footer may know producers that are younger than the records before it.
-        if object.level == ObjectLevel::L1 || extent.max_timestamp >= expired_ms {
-            let known = reader.producer_updates(object, &key).await?;
-            producers.absorb(&known, extent.end_offset, expired_ms);
+/// What is known of producers and transactions where an output begins.
+pub(super) struct Known {
+    producers: ProducerTracker,
+    transactions: KnownTransactions,
+}
+
+impl Known {
+    /// The producers at the end of `extents`, the first of which holds all that were known then,
+    /// and the transactions that overlap what the output covers.
+    pub(super) async fn read(
+        reader: &ObjectReader,
+        target: &dyn ExtentTarget,
+        extents: &[(Arc<ObjectRef>, Extent)],
+        covers: Range<i64>,
+        expired_ms: i64,
+    ) -> Result<Self> {
+        let (key, last_stable_offset) = (target.key(), target.last_stable_offset());
+        let mut producers = ProducerTracker::default();
+        for (object, extent) in extents {
+            // An L1 footer may know producers that are younger than the records before it. Above
+            // the last stable offset no marker may be missed.
+            if object.level == ObjectLevel::L1
+                || extent.max_timestamp >= expired_ms
+                || extent.end_offset > last_stable_offset
+            {
+                let known = reader.producer_updates(object, &key).await?;
+                producers.absorb(&known, extent.end_offset);
+            }
         }
+        producers.expire(expired_ms);
+        let aborted = target.aborted_transactions(covers.start, covers.end);
+        let aborted = aborted.iter().map(AbortedUpdate::from).collect();
+        Ok(Self { producers, transactions: KnownTransactions { aborted, last_stable_offset } })
     }
-    Ok(producers)
+
+    /// The output in the making.
+    pub(super) fn builder(
+        self,
+        output: ObjectId,
+        key: PartitionKey,
+        base_offset: i64,
+    ) -> BatchesBuilder {
+        BatchesBuilder::new(output, key, base_offset, self.producers, self.transactions)
+    }
 }
 
 impl Output for Merge {

@@ -23,6 +23,9 @@ pub struct CompactionPolicy {
     /// An object that holds this many bytes of nobody, and four times as many as of anybody, is
     /// wasteful: what is left of it is moved out at once.
     pub bytes_wasted_max: u64,
+    /// Small L0 extents above the last stable offset from which on it holds up nothing more: an
+    /// open transaction must not pin the objects that they share with others without bound.
+    pub extents_pinned_max: usize,
 }
 
 impl Default for CompactionPolicy {
@@ -32,6 +35,7 @@ impl Default for CompactionPolicy {
             extent_bytes_good: 32 << 20,
             bytes_max: 256 << 20,
             bytes_wasted_max: 8 << 20,
+            extents_pinned_max: 64,
         }
     }
 }
@@ -43,7 +47,7 @@ pub struct Candidate<'a> {
     pub extents: &'a [(Arc<ObjectRef>, Extent)],
     /// Extents that end here or below are about to go.
     pub log_start_offset: i64,
-    /// Extents that end above it stay.
+    /// Extents that end above it stay, unless there are too many.
     pub last_stable_offset: i64,
     /// Objects that hold little that anybody needs.
     pub wasteful: &'a BTreeSet<ObjectId>,
@@ -98,12 +102,41 @@ impl CompactionPolicy {
     /// output. Small L1 objects right before it are merged along where they are not much larger
     /// than what comes new, so that a slow partition ends with few objects and each byte is
     /// rewritten a logarithmic number of times.
+    ///
+    /// What lies above the last stable offset waits, up to a limit: then it is copied as well.
     #[must_use]
     pub fn plan(&self, candidate: &Candidate<'_>) -> Option<Plan> {
+        self.plan_below(candidate, candidate.last_stable_offset).or_else(|| {
+            let pins_too_much = self.pinned(candidate) > self.extents_pinned_max;
+            pins_too_much.then(|| self.plan_below(candidate, i64::MAX)).flatten()
+        })
+    }
+
+    /// The small L0 extents that the last stable offset holds back.
+    fn pinned(&self, candidate: &Candidate<'_>) -> usize {
+        let from = candidate
+            .extents
+            .partition_point(|(_, extent)| extent.end_offset <= candidate.last_stable_offset);
+        let above = candidate.extents.get(from..).unwrap_or_default();
+        above.iter().filter(|found| self.is_small_l0(candidate, found)).count()
+    }
+
+    fn is_small_l0(
+        &self,
+        candidate: &Candidate<'_>,
+        (object, extent): &(Arc<ObjectRef>, Extent),
+    ) -> bool {
+        let good =
+            extent.bytes >= self.extent_bytes_good && !candidate.wasteful.contains(&object.id);
+        object.level == ObjectLevel::L0 && !good
+    }
+
+    /// What to merge next of the extents that end at or below `bound`.
+    fn plan_below(&self, candidate: &Candidate<'_>, bound: i64) -> Option<Plan> {
         let extents = candidate.extents;
         let mut first = 0;
         while first < extents.len() {
-            let row = self.row(candidate, first);
+            let row = self.row(candidate, first, bound);
             if self.is_due(candidate, row.clone()) {
                 return self.with_small_l1(extents, row);
             }
@@ -126,19 +159,17 @@ impl CompactionPolicy {
     }
 
     /// The contiguous small L0 extents from `first` on that fit into one output.
-    fn row(&self, candidate: &Candidate<'_>, first: usize) -> Range<usize> {
+    fn row(&self, candidate: &Candidate<'_>, first: usize, bound: i64) -> Range<usize> {
         let (mut end, mut bytes) = (first, 0_u64);
-        while let Some((object, extent)) = candidate.extents.get(end) {
-            let good =
-                extent.bytes >= self.extent_bytes_good && !candidate.wasteful.contains(&object.id);
+        while let Some(found) = candidate.extents.get(end) {
+            let extent = &found.1;
             let follows = end == first
                 || candidate.extents.get(end - 1).is_some_and(|(_, before)| {
                     before.end_offset == extent.base_offset
                         && bytes + extent.bytes <= self.bytes_max
                 });
-            if object.level != ObjectLevel::L0
-                || good
-                || extent.end_offset > candidate.last_stable_offset
+            if !self.is_small_l0(candidate, found)
+                || extent.end_offset > bound
                 || extent.end_offset <= candidate.log_start_offset
                 || !follows
             {
@@ -248,6 +279,16 @@ mod tests {
         assert_eq!(planned(&sixteen, 10, 160, &[]), None);
         assert_eq!(planned(&extents(&[(L0, 1); 20]), 10, 160, &[]), None);
         assert_eq!(planned(&extents(&[(L0, 1); 20]), 10, 200, &[]), Some((10, 200)));
+    }
+
+    #[test]
+    fn an_open_transaction_pins_a_bounded_number_of_extents() {
+        assert_eq!(planned(&extents(&[(L0, 1); 64]), 0, 0, &[]), None);
+        assert_eq!(planned(&extents(&[(L0, 1); 65]), 0, 0, &[]), Some((0, 650)));
+        assert_eq!(planned(&extents(&[(L0, 1); 65]), 0, 10, &[]), None);
+        // What is good as it is pins nothing, and what is below goes first.
+        assert_eq!(planned(&extents(&[(L0, 60); 80]), 0, 0, &[]), None);
+        assert_eq!(planned(&extents(&[(L0, 1); 90]), 0, 200, &[]), Some((0, 200)));
     }
 
     #[test]

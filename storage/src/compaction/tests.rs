@@ -117,9 +117,9 @@ async fn an_l1_object_holds_the_whole_state_of_the_producers() {
     let found = world.reader().producer_updates(&object, &key(0)).await.unwrap();
     let mut expected = crate::object::ProducerTracker::default();
     for batch in world.partition(0).appended() {
-        expected.push(&protocol::records::BatchHeader::parse(&batch).unwrap());
+        expected.push(&protocol::records::BatchHeader::parse(&batch).unwrap(), None);
     }
-    assert_eq!(found, expected.into_updates());
+    assert_eq!(found, expected.into_updates().0);
     assert_eq!(found.len(), 3);
     assert!(found.iter().all(|producer| producer.batches.len() == 5));
     assert_eq!(extent.end_offset, world.partition(0).next_offset());
@@ -153,9 +153,9 @@ async fn producers_of_large_l0_objects_below_are_in_the_state_too() {
     let found = world.reader().producer_updates(&object, &key(0)).await.unwrap();
     let mut expected = crate::object::ProducerTracker::default();
     for batch in world.partition(0).appended() {
-        expected.push(&protocol::records::BatchHeader::parse(&batch).unwrap());
+        expected.push(&protocol::records::BatchHeader::parse(&batch).unwrap(), None);
     }
-    assert_eq!(found, expected.into_updates());
+    assert_eq!(found, expected.into_updates().0);
     assert_eq!(found.iter().map(|p| p.producer_id).collect::<Vec<_>>(), [9, 70, 71]);
 }
 

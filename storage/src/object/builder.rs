@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use common::{ObjectId, PartitionKey};
-use protocol::records::{BatchHeader, batch_refs};
+use protocol::records::{BatchHeader, BatchRef, EndTransactionMarker, batch_refs};
 
 use super::{
     error::{Error, FormatError, Result},
-    format::{Footer, Layout, Origin},
+    format::{AbortedUpdate, Footer, Layout, Origin, PartitionFooter},
     index::{PartitionBuilder, ProducerTracker},
 };
 use crate::wal::{
@@ -56,6 +56,7 @@ impl BlocksBuilder {
         position: u64,
         directory: &Directory,
         batches: &[Vec<BatchHeader>],
+        payload: &[u8],
     ) -> std::result::Result<(), FormatError> {
         for (run, batches) in directory.runs.iter().zip(batches) {
             let share = self.partitions.entry(run.key).or_insert_with(|| Share {
@@ -68,8 +69,10 @@ impl BlocksBuilder {
                 marked_bytes: 0,
             });
             share.mark(position);
+            let mut bytes = payload.get(run.range()).unwrap_or_default();
             for batch in batches {
-                share.builder.push(batch, false)?;
+                share.builder.push(batch, end_marker(batch, bytes)?, false)?;
+                bytes = bytes.get(batch.total_len()..).unwrap_or_default();
             }
         }
         Ok(())
@@ -129,10 +132,10 @@ pub fn build_blocks_footer(
             return Err(failed(position, BlockError::Misplaced.to_string()));
         }
         let bytes = read(position, header.total_len())?;
-        let (directory, batches) =
+        let (directory, batches, payload) =
             verify_block(&header, &bytes).map_err(|error| failed(position, error.to_string()))?;
         builder
-            .block(position - origin.from, &directory, &batches)
+            .block(position - origin.from, &directory, &batches, payload)
             .map_err(|error| failed(position, error.to_string()))?;
         builder.raw(&bytes);
         position = header.end();
@@ -147,11 +150,24 @@ pub fn build_blocks_footer(
     })
 }
 
-/// Decodes and verifies a whole block.
-fn verify_block(
-    header: &BlockHeader,
+/// The marker in a batch, of which `bytes` are the beginning.
+fn end_marker(
+    header: &BatchHeader,
     bytes: &[u8],
-) -> std::result::Result<(Directory, Vec<Vec<BatchHeader>>), BlockError> {
+) -> std::result::Result<Option<EndTransactionMarker>, FormatError> {
+    if !header.is_control() {
+        return Ok(None);
+    }
+    BatchRef::parse(bytes)
+        .and_then(|batch| EndTransactionMarker::of_batch(&batch))
+        .map_err(|_| FormatError::Invalid("an unreadable control batch"))
+}
+
+/// Decodes and verifies a whole block; also returns its payload.
+fn verify_block<'b>(
+    header: &BlockHeader,
+    bytes: &'b [u8],
+) -> std::result::Result<(Directory, Vec<Vec<BatchHeader>>, &'b [u8]), BlockError> {
     let cut =
         || BlockError::Truncated { needed: header.content_len(), available: bytes.len() as u64 };
     let payload_start = usize::try_from(header.payload_start()).map_err(|_| cut())?;
@@ -160,7 +176,17 @@ fn verify_block(
     let payload = bytes.get(payload_start..content_len).ok_or_else(cut)?;
     let directory = Directory::decode(header, directory)?;
     let batches = directory.verify(payload)?;
-    Ok((directory, batches))
+    Ok((directory, batches, payload))
+}
+
+/// What the whole log says of the transactions in an L1 object; its batches do not show the markers
+/// that lie behind them.
+#[derive(Debug, Clone)]
+pub struct KnownTransactions {
+    /// The aborted ones that overlap it.
+    pub aborted: Vec<AbortedUpdate>,
+    /// What began below it is decided, and not open any more.
+    pub last_stable_offset: i64,
 }
 
 /// An L1 object in the making: batches go in, bytes come out as they fill segments.
@@ -172,6 +198,7 @@ pub struct BatchesBuilder {
     data_crc32c: u32,
     segment_len: u64,
     segment_crc32c: u32,
+    transactions: KnownTransactions,
 }
 
 impl BatchesBuilder {
@@ -182,6 +209,7 @@ impl BatchesBuilder {
         key: PartitionKey,
         base_offset: i64,
         producers: ProducerTracker,
+        transactions: KnownTransactions,
     ) -> Self {
         Self {
             object_id,
@@ -190,6 +218,7 @@ impl BatchesBuilder {
             data_crc32c: 0,
             segment_len: 0,
             segment_crc32c: 0,
+            transactions,
         }
     }
 
@@ -203,8 +232,8 @@ impl BatchesBuilder {
             if self.segment_len == 0 {
                 self.partition.mark(self.data_len);
             }
-            self.partition.push(batch.header(), true)?;
             let bytes = batch.bytes();
+            self.partition.push(batch.header(), end_marker(batch.header(), bytes)?, true)?;
             self.segment_crc32c = crc32c::crc32c_append(self.segment_crc32c, bytes);
             self.segment_len += bytes.len() as u64;
             self.data_crc32c = crc32c::crc32c_append(self.data_crc32c, bytes);
@@ -251,13 +280,18 @@ impl BatchesBuilder {
     #[must_use]
     pub fn finish(mut self) -> Footer {
         self.end_segment();
+        let KnownTransactions { aborted, last_stable_offset } = self.transactions;
+        let mut partition = PartitionFooter { aborted, ..self.partition.finish() };
+        for producer in &mut partition.producers {
+            producer.txn_first_offset.take_if(|first_offset| *first_offset < last_stable_offset);
+        }
         Footer {
             object_id: self.object_id,
             layout: Layout::Batches,
             origin: None,
             data_len: self.data_len,
             data_crc32c: self.data_crc32c,
-            partitions: vec![self.partition.finish()],
+            partitions: vec![partition],
         }
     }
 }

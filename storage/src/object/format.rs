@@ -21,6 +21,11 @@ use super::{
     error::FormatError,
 };
 
+mod producers;
+
+use self::producers::decode_markers;
+pub use self::producers::{AbortedUpdate, ProducerBatch, ProducerUpdate};
+
 /// Bytes after the body: length, checksum, version, reserved, magic.
 pub const TRAILER_BYTES: usize = 20;
 /// The version that this build writes.
@@ -29,10 +34,15 @@ pub const VERSION: u16 = 1;
 pub(super) const FOOTER_BYTES_MAX: usize = 256 << 20;
 /// The last bytes of every object.
 const MAGIC: [u8; 8] = *b"SHOBJECT";
+/// Tag of what a partition's section says of transaction markers.
+const ADDITION_MARKERS: u8 = 1;
 /// Tag of what a partition's section says of compaction by key.
 const ADDITION_CLEANED_END: u8 = 2;
-/// Incompatible features that this build understands: none yet.
-const INCOMPATIBLE_KNOWN: u32 = 0;
+/// Incompatible feature: sections have markers. A reader that does not know of them would
+/// serve aborted records. Set only where there are any.
+const INCOMPATIBLE_MARKERS: u32 = 1;
+/// Incompatible features that this build understands.
+const INCOMPATIBLE_KNOWN: u32 = INCOMPATIBLE_MARKERS;
 
 /// What kind of data precedes the footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +105,9 @@ pub struct PartitionFooter {
     pub producers: Vec<ProducerUpdate>,
     /// How far the log was clean when compaction by key wrote this extent; `None` where it did not.
     pub cleaned_end_offset: Option<i64>,
+    /// Aborted transactions: those whose marker lies in the extent (L0), or all that overlap it
+    /// (L1); ascending by marker.
+    pub aborted: Vec<AbortedUpdate>,
 }
 
 /// A point from which a reader can start: it covers what follows up to the next entry.
@@ -109,40 +122,6 @@ pub struct IndexEntry {
     /// CRC32C of what the entry covers in the batches layout; 0 in the blocks layout, whose blocks
     /// carry their own.
     pub crc32c: u32,
-}
-
-/// What an extent does to the state of one producer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProducerUpdate {
-    /// The producer.
-    pub producer_id: i64,
-    /// Its newest epoch.
-    pub producer_epoch: i16,
-    /// Offset of its last transaction marker in the extent.
-    pub marker_offset: Option<i64>,
-    /// First offset, as far as the extent shows, of the transaction that is open at its end.
-    pub txn_first_offset: Option<i64>,
-    /// Largest timestamp among its batches, milliseconds: what expiry counts from.
-    pub last_timestamp: i64,
-    /// Its last batches of that epoch, oldest first, at most five.
-    pub batches: Vec<ProducerBatch>,
-}
-
-/// A batch remembered for duplicate detection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProducerBatch {
-    /// Sequence of its first record.
-    pub base_sequence: i32,
-    /// Sequence of its last record.
-    pub last_sequence: i32,
-    /// Offset of its first record.
-    pub base_offset: i64,
-    /// Offset of its last record.
-    pub last_offset: i64,
-    /// Its max timestamp, milliseconds.
-    pub timestamp: i64,
-    /// Whether it belongs to a transaction.
-    pub transactional: bool,
 }
 
 /// The last 20 bytes of an object, read first.
@@ -191,8 +170,9 @@ impl Footer {
     /// # Errors
     /// `TooLarge` beyond [`FOOTER_BYTES_MAX`].
     pub fn encode(&self) -> Result<Bytes, FormatError> {
+        let markers = self.partitions.iter().any(PartitionFooter::has_markers);
         let mut body = Writer::new();
-        body.u32(0); // incompatible features
+        body.u32(if markers { INCOMPATIBLE_MARKERS } else { 0 });
         body.u32(0); // compatible features
         body.u8(match self.layout {
             Layout::Blocks => 0,
@@ -291,7 +271,10 @@ impl Footer {
                 .iter()
                 .map(|p| size_of_val(p) + p.batches.len() * size_of::<ProducerBatch>())
                 .sum();
-            size_of_val(partition) + partition.index.len() * size_of::<IndexEntry>() + producers
+            size_of_val(partition)
+                + partition.index.len() * size_of::<IndexEntry>()
+                + partition.aborted.len() * size_of::<AbortedUpdate>()
+                + producers
         };
         size_of_val(self) + self.partitions.iter().map(partition_bytes).sum::<usize>()
     }
@@ -317,6 +300,12 @@ impl PartitionFooter {
         out.uvarint(self.producers.len() as u64);
         for producer in &self.producers {
             producer.encode(out);
+        }
+        if self.has_markers() {
+            let mut addition = Writer::new();
+            self.encode_markers(&mut addition);
+            out.u8(ADDITION_MARKERS);
+            out.section(&addition);
         }
         if let Some(end_offset) = self.cleaned_end_offset {
             let mut addition = Writer::new();
@@ -367,12 +356,14 @@ impl PartitionFooter {
         for _ in 0..count {
             producers.push(ProducerUpdate::decode(reader)?);
         }
-        let mut cleaned_end_offset = None;
+        let (mut cleaned_end_offset, mut aborted) = (None, Vec::new());
         while reader.remaining() > 0 {
             let tag = reader.u8()?;
             let mut addition = reader.section()?;
-            if tag == ADDITION_CLEANED_END {
-                cleaned_end_offset = Some(addition.varint()?);
+            match tag {
+                ADDITION_MARKERS => aborted = decode_markers(&mut producers, &mut addition)?,
+                ADDITION_CLEANED_END => cleaned_end_offset = Some(addition.varint()?),
+                _ => {}
             }
         }
         Ok(Self {
@@ -386,6 +377,7 @@ impl PartitionFooter {
             index,
             producers,
             cleaned_end_offset,
+            aborted,
         })
     }
 
@@ -416,76 +408,6 @@ impl PartitionFooter {
         let first = self.index.partition_point(|entry| entry.max_timestamp < timestamp);
         (first < self.index.len()).then_some(first)
     }
-}
-
-impl ProducerUpdate {
-    const ENCODED_BYTES_MIN: usize = 5;
-    const HAS_MARKER: u8 = 1;
-    const HAS_TXN: u8 = 2;
-
-    fn encode(&self, out: &mut Writer) {
-        out.varint(self.producer_id);
-        out.varint(i64::from(self.producer_epoch));
-        out.varint(self.last_timestamp);
-        let mut flags = 0;
-        if self.marker_offset.is_some() {
-            flags |= Self::HAS_MARKER;
-        }
-        if self.txn_first_offset.is_some() {
-            flags |= Self::HAS_TXN;
-        }
-        out.u8(flags);
-        for offset in [self.marker_offset, self.txn_first_offset].into_iter().flatten() {
-            out.varint(offset);
-        }
-        out.uvarint(self.batches.len() as u64);
-        for batch in &self.batches {
-            out.varint(i64::from(batch.base_sequence));
-            out.varint(i64::from(batch.last_sequence));
-            out.varint(batch.base_offset);
-            out.varint(batch.last_offset);
-            out.varint(batch.timestamp);
-            out.u8(u8::from(batch.transactional));
-        }
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
-        let producer_id = reader.varint()?;
-        let producer_epoch = i16::try_from(reader.varint()?)
-            .map_err(|_| FormatError::Invalid("producer epoch beyond 16 bits"))?;
-        let last_timestamp = reader.varint()?;
-        let flags = reader.u8()?;
-        let mut optional = |flag| (flags & flag != 0).then(|| reader.varint()).transpose();
-        let marker_offset = optional(Self::HAS_MARKER)?;
-        let txn_first_offset = optional(Self::HAS_TXN)?;
-        let count = reader.count(6)?;
-        if count > common::limits::PRODUCER_BATCHES_RETAINED {
-            return Err(FormatError::Invalid("more batches of a producer than are kept"));
-        }
-        let mut batches = Vec::with_capacity(count);
-        for _ in 0..count {
-            batches.push(ProducerBatch {
-                base_sequence: sequence(reader)?,
-                last_sequence: sequence(reader)?,
-                base_offset: reader.varint()?,
-                last_offset: reader.varint()?,
-                timestamp: reader.varint()?,
-                transactional: reader.u8()? != 0,
-            });
-        }
-        Ok(Self {
-            producer_id,
-            producer_epoch,
-            marker_offset,
-            txn_first_offset,
-            last_timestamp,
-            batches,
-        })
-    }
-}
-
-fn sequence(reader: &mut Reader<'_>) -> Result<i32, FormatError> {
-    i32::try_from(reader.varint()?).map_err(|_| FormatError::Invalid("sequence beyond 32 bits"))
 }
 
 fn with_trailer(body: Vec<u8>) -> Bytes {

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use common::{PartitionKey, limits::PRODUCER_BATCHES_RETAINED};
-use protocol::records::{BatchHeader, NO_TIMESTAMP, TimestampType};
+use protocol::records::{BatchHeader, EndTransactionMarker, NO_TIMESTAMP, TimestampType};
 
 use super::{
     error::FormatError,
-    format::{IndexEntry, PartitionFooter, ProducerBatch, ProducerUpdate},
+    format::{AbortedUpdate, IndexEntry, PartitionFooter, ProducerBatch, ProducerUpdate},
 };
 
 /// Collects a [`PartitionFooter`].
@@ -34,6 +34,7 @@ impl PartitionBuilder {
             index: Vec::new(),
             producers: Vec::new(),
             cleaned_end_offset: None,
+            aborted: Vec::new(),
         };
         Self { footer, producers }
     }
@@ -64,12 +65,17 @@ impl PartitionBuilder {
         self.footer.end_offset
     }
 
-    /// Adds the next batch.
+    /// Adds the next batch, with the marker in it.
     ///
     /// # Errors
     /// `Invalid` where it does not continue the extent. Compaction may leave gaps between batches,
     /// so a batch may start above the end, where `gaps` says so, but never below.
-    pub(super) fn push(&mut self, batch: &BatchHeader, gaps: bool) -> Result<(), FormatError> {
+    pub(super) fn push(
+        &mut self,
+        batch: &BatchHeader,
+        marker: Option<EndTransactionMarker>,
+        gaps: bool,
+    ) -> Result<(), FormatError> {
         let footer = &mut self.footer;
         let continues =
             batch.base_offset == footer.end_offset || gaps && batch.base_offset > footer.end_offset;
@@ -92,7 +98,7 @@ impl PartitionBuilder {
         if let Some(entry) = footer.index.last_mut() {
             entry.max_timestamp = footer.max_timestamp;
         }
-        self.producers.push(batch);
+        self.producers.push(batch, marker);
         Ok(())
     }
 
@@ -103,12 +109,12 @@ impl PartitionBuilder {
 
     /// Remembers the producer of a batch that is not part of the extent any more.
     pub(super) fn note_removed(&mut self, batch: &BatchHeader) {
-        self.producers.push(batch);
+        self.producers.push(batch, None);
     }
 
     /// The finished share.
     pub(super) fn finish(mut self) -> PartitionFooter {
-        self.footer.producers = self.producers.into_updates();
+        (self.footer.producers, self.footer.aborted) = self.producers.into_updates();
         self.footer
     }
 }
@@ -117,17 +123,19 @@ impl PartitionBuilder {
 #[derive(Debug, Clone, Default)]
 pub struct ProducerTracker {
     producers: BTreeMap<i64, ProducerUpdate>,
+    /// Transactions that markers among the batches aborted.
+    aborted: Vec<AbortedUpdate>,
     /// Batches below it are accounted for already.
     known_end_offset: i64,
 }
 
 impl ProducerTracker {
     /// Takes what a footer says: the extents before it were taken already, or it is of an L1
-    /// object and knows everything. Producers whose last batch is older than `expired_ms` are left
-    /// out. Batches below `end_offset`, the end of the footer's extent, change nothing any more.
-    pub fn absorb(&mut self, updates: &[ProducerUpdate], end_offset: i64, expired_ms: i64) {
+    /// object and knows everything. Batches below `end_offset`, the end of the footer's extent,
+    /// change nothing any more.
+    pub fn absorb(&mut self, updates: &[ProducerUpdate], end_offset: i64) {
         self.known_end_offset = end_offset;
-        for update in updates.iter().filter(|update| update.last_timestamp >= expired_ms) {
+        for update in updates {
             match self.producers.entry(update.producer_id) {
                 Entry::Vacant(vacant) => _ = vacant.insert(update.clone()),
                 Entry::Occupied(mut known) => known.get_mut().continue_with(update),
@@ -135,8 +143,16 @@ impl ProducerTracker {
         }
     }
 
-    /// Takes the next batch of the partition.
-    pub fn push(&mut self, batch: &BatchHeader) {
+    /// Forgets producers whose last append is older than `expired_ms` and that have no open
+    /// transaction.
+    pub fn expire(&mut self, expired_ms: i64) {
+        self.producers.retain(|_, producer| {
+            producer.last_timestamp >= expired_ms || producer.txn_first_offset.is_some()
+        });
+    }
+
+    /// Takes the next batch of the partition, with the marker in it.
+    pub fn push(&mut self, batch: &BatchHeader, marker: Option<EndTransactionMarker>) {
         if !batch.has_producer_id() || batch.base_offset < self.known_end_offset {
             return;
         }
@@ -144,6 +160,7 @@ impl ProducerTracker {
             producer_id: batch.producer_id,
             producer_epoch: batch.producer_epoch,
             marker_offset: None,
+            coordinator_epoch: -1,
             txn_first_offset: None,
             last_timestamp: batch.max_timestamp,
             batches: Vec::new(),
@@ -154,8 +171,14 @@ impl ProducerTracker {
         }
         producer.last_timestamp = producer.last_timestamp.max(batch.max_timestamp);
         if batch.is_control() {
-            producer.marker_offset = Some(batch.last_offset());
-            producer.txn_first_offset = None;
+            match marker {
+                Some(marker) => self.aborted.extend(producer.end(batch.last_offset(), marker)),
+                // Compaction by key has removed what it said.
+                None => {
+                    producer.marker_offset = Some(batch.last_offset());
+                    producer.txn_first_offset = None;
+                }
+            }
             return;
         }
         if batch.is_transactional() {
@@ -174,14 +197,32 @@ impl ProducerTracker {
         });
     }
 
-    /// What is known, ascending by producer.
+    /// What is known, ascending by producer, and the transactions that were seen to be aborted,
+    /// ascending by marker.
     #[must_use]
-    pub fn into_updates(self) -> Vec<ProducerUpdate> {
-        self.producers.into_values().collect()
+    pub fn into_updates(self) -> (Vec<ProducerUpdate>, Vec<AbortedUpdate>) {
+        (self.producers.into_values().collect(), self.aborted)
     }
 }
 
 impl ProducerUpdate {
+    /// Takes a marker; returns the transaction that it aborts. The first marker may end one that
+    /// began earlier; behind another marker a transaction without batches wrote nothing.
+    fn end(&mut self, offset: i64, marker: EndTransactionMarker) -> Option<AbortedUpdate> {
+        let first_offset = self.txn_first_offset.take();
+        let may_begin_before = self.marker_offset.is_none();
+        let wrote = first_offset.is_some() || may_begin_before;
+        self.marker_offset = Some(offset);
+        self.coordinator_epoch = marker.coordinator_epoch;
+        let producer_id = self.producer_id;
+        (wrote && !marker.commit).then_some(AbortedUpdate {
+            producer_id,
+            first_offset,
+            may_begin_before,
+            last_offset: offset,
+        })
+    }
+
     /// The state after `later` happened, too.
     fn continue_with(&mut self, later: &Self) {
         if self.producer_epoch != later.producer_epoch {
@@ -195,6 +236,7 @@ impl ProducerUpdate {
             None => self.txn_first_offset.or(later.txn_first_offset),
         };
         self.marker_offset = later.marker_offset.or(self.marker_offset);
+        self.coordinator_epoch = self.coordinator_epoch.max(later.coordinator_epoch);
         self.batches.extend_from_slice(&later.batches);
         let surplus = self.batches.len().saturating_sub(PRODUCER_BATCHES_RETAINED);
         self.batches.drain(..surplus);

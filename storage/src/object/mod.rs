@@ -28,17 +28,19 @@ use common::{ObjectId, PartitionKey};
 use metadata::{Extent, ObjectLevel, ObjectRow, WalRange};
 
 pub use self::{
-    builder::{BatchesBuilder, build_blocks_footer},
+    builder::{BatchesBuilder, KnownTransactions, build_blocks_footer},
     error::{Error, FormatError, Result},
     format::{
-        Footer, IndexEntry, Layout, Origin, PartitionFooter, ProducerBatch, ProducerUpdate,
-        TRAILER_BYTES, Trailer, VERSION,
+        AbortedUpdate, Footer, IndexEntry, Layout, Origin, PartitionFooter, ProducerBatch,
+        ProducerUpdate, TRAILER_BYTES, Trailer, VERSION,
     },
     index::ProducerTracker,
     reader::{ColdRead, ObjectReader, ReaderOptions},
 };
 use crate::compaction::CleaningPolicy;
 pub use crate::object_store::{ObjectStorage, StorageOptions};
+/// An aborted transaction.
+pub use crate::txn_index::AbortedTransaction as AbortedRange;
 
 /// A committed object, as its readers refer to it. Its footer is read on first use and cached by
 /// the [`ObjectReader`].
@@ -71,17 +73,6 @@ impl ObjectRef {
             origin: row.origin,
         }
     }
-}
-
-/// A transaction that was aborted in a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AbortedRange {
-    /// Offset of its first record.
-    pub first_offset: i64,
-    /// Offset of its marker.
-    pub last_offset: i64,
-    /// The producer.
-    pub producer_id: i64,
 }
 
 /// The partition, as uploader and compactor see it. Called with no lock of theirs held.
@@ -117,7 +108,8 @@ pub trait ExtentTarget: Send + Sync {
     /// How its topic is compacted by key, if it is.
     fn cleaning(&self) -> Option<CleaningPolicy>;
 
-    /// The aborted transactions that overlap `[from_offset, end_offset)`.
+    /// The aborted transactions that overlap `[from_offset, end_offset)`, in the order of their
+    /// markers. Complete below the last stable offset.
     fn aborted_transactions(&self, from_offset: i64, end_offset: i64) -> Vec<AbortedRange>;
 
     /// Compaction by key has removed every batch of these aborted transactions.

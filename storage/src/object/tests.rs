@@ -60,13 +60,17 @@ async fn l1(storage: &ObjectStorage, sizes: &[(i32, usize)]) -> Fixture {
         let base = batches.last().map_or(1000, |b| BatchHeader::parse(b).unwrap().next_offset());
         batches.push(batch(base, *records, *bytes));
     }
-    let mut builder = BatchesBuilder::new(ID, key(0), 1000, ProducerTracker::default());
+    let mut builder = BatchesBuilder::new(ID, key(0), 1000, ProducerTracker::default(), nothing());
     for two in batches.chunks(2) {
         builder.push(&two.concat().into()).unwrap();
     }
     let data = Bytes::from(batches.concat());
     let object = put(storage, &builder.finish(), data, ObjectLevel::L1).await;
     Fixture { object, batches: BTreeMap::from([(key(0), batches)]) }
+}
+
+fn nothing() -> KnownTransactions {
+    KnownTransactions { aborted: Vec::new(), last_stable_offset: 0 }
 }
 
 async fn put(

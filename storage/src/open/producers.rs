@@ -1,69 +1,64 @@
-//! Producers as objects know them: the newest snapshot, then the footers behind it, in WAL order.
+//! Producers and transactions as objects know them: the newest snapshot, then the footers behind it
+//! in the order of offsets.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use common::{PartitionKey, ProducerId};
-use metadata::{ObjectLevel, ObjectRow, ObjectState};
-use tracing::error;
+use common::PartitionKey;
+use metadata::{ObjectRow, ObjectState};
+use tracing::{error, info};
 
 use crate::{
-    error::Error,
-    log::Log,
-    object::{ObjectRef, ProducerUpdate},
-    producer_snapshot,
-    producer_state::ProducerBatch,
+    error::Error, log::Log, object::ObjectRef, producer_snapshot, producer_state::ExtentProducers,
 };
 
+/// What the footers behind the snapshot say, by partition and base offset.
+type Extents = BTreeMap<(PartitionKey, i64), ExtentProducers>;
+
 impl Log {
-    /// Restores what the snapshot and the footers say. Footers of objects that are older than the
-    /// snapshot, or whose producers have expired, are not read.
+    /// Restores what the snapshot and the footers say. Footers that the snapshot covers are not
+    /// read; a snapshot covers every partition that there was.
     pub(super) async fn restore_producers(&self, objects: &[ObjectRow]) -> Result<(), Error> {
         let covered = self.load_snapshot().await?;
-        let expired =
-            self.deps.clock.now_ms().saturating_sub(self.deps.config.producer_expiration_ms);
-        let mut rows: Vec<_> =
-            objects.iter().filter(|row| row.state == ObjectState::Committed).collect();
-        // L1 objects lie below the L0 objects of their partition.
-        rows.sort_by_key(|row| {
-            let origin = row.origin.map(|range| (range.file_id, range.from));
-            let first = row.extents.first().map(|extent| (extent.key, extent.base_offset));
-            (row.level == ObjectLevel::L0, origin, first)
-        });
-        for row in rows {
-            let wanted: Vec<_> = row
-                .extents
-                .iter()
-                .filter(|extent| extent.max_timestamp >= expired)
-                .filter(|extent| {
-                    covered.get(&extent.key).is_none_or(|end| extent.end_offset > *end)
-                })
-                .map(|extent| extent.key)
-                .collect();
-            let object = Arc::new(ObjectRef::from_row(row));
-            for key in wanted {
-                let updates = self.shared().reader.producer_updates(&object, &key).await?;
-                self.restore_updates(&key, &updates);
+        let mut extents = Extents::new();
+        let mut footers = 0_u64;
+        for row in objects.iter().filter(|row| row.state == ObjectState::Committed) {
+            let is_behind = |key: &PartitionKey, end_offset: i64| {
+                covered.get(key).is_none_or(|covered| end_offset > *covered)
+            };
+            if row.extents.iter().any(|extent| is_behind(&extent.key, extent.end_offset)) {
+                self.read_footer(row, is_behind, &mut extents).await?;
+                footers += 1;
+            }
+        }
+        info!(footers, objects = objects.len(), "producers restored from footers");
+        for ((key, _), extent) in &extents {
+            if let Some(partition) = self.partition(key) {
+                partition.lock().producers.restore_extent(extent);
             }
         }
         Ok(())
     }
 
-    fn restore_updates(&self, key: &PartitionKey, updates: &[ProducerUpdate]) {
-        let Some(partition) = self.partition(key) else { return };
-        let mut state = partition.lock();
-        for update in updates {
-            for batch in &update.batches {
-                let batch = ProducerBatch {
-                    producer_epoch: update.producer_epoch,
-                    base_sequence: batch.base_sequence,
-                    last_sequence: batch.last_sequence,
-                    base_offset: batch.base_offset,
-                    last_offset: batch.last_offset,
-                    timestamp: batch.timestamp,
-                };
-                state.producers.restore(ProducerId(update.producer_id), batch);
+    async fn read_footer(
+        &self,
+        row: &ObjectRow,
+        is_behind: impl Fn(&PartitionKey, i64) -> bool,
+        extents: &mut Extents,
+    ) -> Result<(), Error> {
+        let footer = self.shared().reader.footer(&Arc::new(ObjectRef::from_row(row))).await?;
+        for extent in row.extents.iter().filter(|found| is_behind(&found.key, found.end_offset)) {
+            let Some(partition) = footer.partition(&extent.key) else { continue };
+            if partition.producers.is_empty() && partition.aborted.is_empty() {
+                continue;
             }
+            let known = ExtentProducers {
+                end_offset: extent.end_offset,
+                updates: partition.producers.clone(),
+                aborted: partition.aborted.clone(),
+            };
+            extents.insert((extent.key, extent.base_offset), known);
         }
+        Ok(())
     }
 
     /// The end offsets that the newest snapshot covers. It may know of producers whose records are
@@ -92,13 +87,11 @@ impl Log {
         };
         let mut covered = BTreeMap::new();
         for entry in snapshot {
-            covered.insert(entry.key, entry.end_offset);
-            let Some(partition) = self.partition(&entry.key) else { continue };
-            let mut state = partition.lock();
-            for producer in entry.producers {
-                for batch in producer.batches {
-                    state.producers.restore(producer.producer_id, batch);
-                }
+            covered.insert(entry.key, entry.restored.end_offset);
+            if let Some(partition) = self.partition(&entry.key) {
+                let mut state = partition.lock();
+                let high_watermark = state.high_watermark;
+                state.producers.restore_snapshot(entry.restored, high_watermark);
             }
         }
         covered

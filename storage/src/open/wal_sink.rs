@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{PartitionKey, ProducerId};
 use metadata::{ObjectRow, ObjectState};
+use protocol::records::{BatchHeader, BatchRef, EndTransactionMarker};
 use tracing::{error, warn};
 
 use crate::{
     log::Log,
+    marker::EndTransaction,
     object::ObjectRef,
-    producer_state::ProducerBatch,
     wal::{RecoverError, RecoveredBlock, RecoveredRun, RecoverySink, Run, WalFileRef},
 };
 
@@ -128,15 +129,42 @@ impl WalSink {
         };
         self.bytes += u64::from(run.len);
         // Kept on disk: the tail in memory is for what is appended from now on.
-        run.data = None;
+        let data = run.data.take().unwrap_or_default();
         partition.restore_run(run).map_err(|error| RecoverError::Refused(error.to_string()))?;
         let mut state = partition.lock();
-        for header in batches.iter().filter(|header| header.has_producer_id()) {
-            let batch = ProducerBatch::new(header, header.base_offset, header.max_timestamp);
-            state.producers.restore(ProducerId(header.producer_id), batch);
+        let mut rest = &data[..];
+        for header in &batches {
+            let (bytes, behind) = rest.split_at_checked(header.total_len()).unwrap_or_default();
+            rest = behind;
+            if header.is_control() {
+                if let Some(end) = end_of(header, bytes)? {
+                    state.producers.restore_end(&end, header);
+                }
+            } else if header.has_producer_id() {
+                state.producers.restore_batch(header);
+            }
         }
+        let high_watermark = state.high_watermark;
+        state.producers.settle(high_watermark);
         Ok(())
     }
+}
+
+/// The end of a transaction that a control batch says.
+fn end_of(header: &BatchHeader, bytes: &[u8]) -> Result<Option<EndTransaction>, RecoverError> {
+    let marker = BatchRef::parse(bytes).and_then(|batch| EndTransactionMarker::of_batch(&batch));
+    let marker = marker.map_err(|error| {
+        let offset = header.base_offset;
+        RecoverError::Refused(format!("the control batch at offset {offset}: {error}"))
+    })?;
+    Ok(marker.map(|marker| EndTransaction {
+        producer_id: ProducerId(header.producer_id),
+        producer_epoch: header.producer_epoch,
+        commit: marker.commit,
+        coordinator_epoch: marker.coordinator_epoch,
+        // Checked when it was appended.
+        transaction_version: 0,
+    }))
 }
 
 #[async_trait]

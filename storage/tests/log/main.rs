@@ -12,3 +12,4 @@ mod recovery;
 mod retention;
 mod review;
 mod timestamps;
+mod transactions;

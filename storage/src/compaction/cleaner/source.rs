@@ -17,8 +17,8 @@ use super::{
     unreadable,
 };
 use crate::{
-    compaction::rewrite::Output,
-    object::{BatchesBuilder, Error, Footer, ObjectReader, ObjectRef, ProducerTracker, Result},
+    compaction::{merge::Known, rewrite::Output},
+    object::{BatchesBuilder, Error, Footer, ObjectReader, ObjectRef, Result},
     object_store::PartSource,
 };
 
@@ -42,12 +42,11 @@ impl<'f> Cleaning<'f> {
         key: PartitionKey,
         inputs: &[(Arc<ObjectRef>, Extent)],
         output: ObjectId,
-        producers: ProducerTracker,
+        known: Known,
         filter: &'f mut Filter,
     ) -> Self {
         let base_offset = inputs.first().map_or(0, |(_, extent)| extent.base_offset);
-        let builder = BatchesBuilder::new(output, key, base_offset, producers)
-            .cleaned_up_to(filter.end_offset());
+        let builder = known.builder(output, key, base_offset).cleaned_up_to(filter.end_offset());
         Self {
             reader,
             key,

@@ -22,6 +22,7 @@ fn golden(layout: Layout) -> Footer {
         producer_id: 4001,
         producer_epoch: 3,
         marker_offset: Some(29),
+        coordinator_epoch: -1,
         txn_first_offset: Some(30),
         last_timestamp: 1_700_000_000_030,
         batches: vec![batch(10), batch(20), batch(30)],
@@ -43,6 +44,7 @@ fn golden(layout: Layout) -> Footer {
         index: vec![entry(10, 4096), entry(30, 1_052_672)],
         producers: vec![producer],
         cleaned_end_offset: None,
+        aborted: Vec::new(),
     };
     let mut other = partition.clone();
     other.key = key(1, 5);
@@ -72,6 +74,34 @@ fn the_golden_footers_still_read_and_are_still_what_is_written() {
         assert_eq!(Footer::decode(&bytes).unwrap(), golden(layout), "{name}");
         assert_eq!(golden(layout).encode().unwrap(), bytes, "{name}");
     }
+}
+
+/// The footer in `testdata/footer-v1-markers.bin`.
+fn golden_with_markers() -> Footer {
+    let mut footer = golden(Layout::Blocks);
+    let partition = &mut footer.partitions[0];
+    partition.producers[0].coordinator_epoch = 5;
+    let aborted = |first_offset, may_begin_before, last_offset| AbortedUpdate {
+        producer_id: 4001,
+        first_offset,
+        may_begin_before,
+        last_offset,
+    };
+    partition.aborted = vec![aborted(None, true, 19), aborted(Some(20), false, 29)];
+    footer
+}
+
+#[test]
+fn the_golden_footer_with_markers_still_reads_and_is_still_what_is_written() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let path = directory.join("footer-v1-markers.bin");
+    if std::env::var_os("STREAMHOUSE_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, golden_with_markers().encode().unwrap()).unwrap();
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(Footer::decode(&bytes).unwrap(), golden_with_markers());
+    assert_eq!(golden_with_markers().encode().unwrap(), bytes);
+    assert_eq!(bytes[0], 1, "an incompatible feature");
 }
 
 #[test]
@@ -150,26 +180,58 @@ fn producers() -> impl Strategy<Value = Vec<ProducerUpdate>> {
             }
         },
     );
-    let update =
-        (any::<(i64, i16, Option<i64>, Option<i64>, i64)>(), prop::collection::vec(batch, 0..=5))
-            .prop_map(|((id, epoch, marker_offset, txn_first_offset, last_timestamp), batches)| {
-                ProducerUpdate {
-                    producer_id: id,
-                    producer_epoch: epoch,
-                    marker_offset,
-                    txn_first_offset,
-                    last_timestamp,
-                    batches,
-                }
+    let head = any::<(i64, i16, Option<i64>, Option<i64>, i64)>();
+    let update = (head, -1..9_i32, prop::collection::vec(batch, 0..=5)).prop_map(
+        |((id, epoch, marker_offset, txn_first_offset, last_timestamp), coordinator, batches)| {
+            ProducerUpdate {
+                producer_id: id,
+                producer_epoch: epoch,
+                marker_offset,
+                coordinator_epoch: coordinator,
+                txn_first_offset,
+                last_timestamp,
+                batches,
+            }
+        },
+    );
+    prop::collection::vec(update, 0..4).prop_map(|mut updates| {
+        updates.sort_by_key(|update| update.producer_id);
+        updates.dedup_by_key(|update| update.producer_id);
+        updates
+    })
+}
+
+fn aborted() -> impl Strategy<Value = Vec<AbortedUpdate>> {
+    let step = (1..1_000_i64, any::<i64>(), prop::option::of(1..1_000_i64));
+    prop::collection::vec(step, 0..4).prop_map(|steps| {
+        let mut last_offset = 1_000;
+        let mut aborted = Vec::new();
+        for (gap, producer_id, span) in steps {
+            last_offset += gap;
+            let first_offset = span.map(|span| last_offset - span);
+            let may_begin_before = gap % 2 == 0;
+            aborted.push(AbortedUpdate {
+                producer_id,
+                first_offset,
+                may_begin_before,
+                last_offset,
             });
-    prop::collection::vec(update, 0..4)
+        }
+        aborted
+    })
 }
 
 fn partition() -> impl Strategy<Value = PartitionFooter> {
     let steps =
         prop::collection::vec((1..1_000_i64, 1..100_000_u64, any::<i64>(), any::<u32>()), 0..20);
-    (any::<[u8; 16]>(), any::<(i32, i32, u64, i64, i64)>(), 0..1_i64 << 60, steps, producers())
-        .prop_map(|(topic, (partition, leader_epoch, bytes, low, high), base, steps, producers)| {
+    let place = (any::<[u8; 16]>(), any::<(i32, i32, u64, i64, i64)>(), 0..1_i64 << 60);
+    (place, steps, producers(), aborted()).prop_map(
+        |(
+            (topic, (partition, leader_epoch, bytes, low, high), base),
+            steps,
+            producers,
+            aborted,
+        )| {
             let (mut offset, mut position) = (base, 0);
             let mut index = Vec::new();
             for (offsets, positions, max_timestamp, crc32c) in steps {
@@ -188,8 +250,10 @@ fn partition() -> impl Strategy<Value = PartitionFooter> {
                 index,
                 producers,
                 cleaned_end_offset: (high % 2 == 0).then_some(offset),
+                aborted,
             }
-        })
+        },
+    )
 }
 
 proptest! {

@@ -9,8 +9,12 @@ use common::ProducerId;
 use protocol::ErrorCode;
 
 use super::{
-    classic::ClassicTimer, config::GroupConfig, consumer::ConsumerTimer, kind::Group,
-    offsets::Offsets, records::GroupRecord,
+    classic::ClassicTimer,
+    config::GroupConfig,
+    consumer::{ConsumerTimer, GroupOverrides, GroupOverridesSource, NoOverrides},
+    kind::Group,
+    offsets::Offsets,
+    records::GroupRecord,
 };
 use crate::{
     shard::{Context, Outcome, Replayed, Shard},
@@ -38,6 +42,7 @@ pub enum GroupTimer {
 pub struct GroupShard {
     pub(crate) config: Arc<GroupConfig>,
     topics: TopicSource,
+    overrides: Arc<dyn GroupOverridesSource>,
     pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) offsets: Offsets,
 }
@@ -46,7 +51,25 @@ impl GroupShard {
     /// A shard before its log is replayed.
     #[must_use]
     pub fn new(config: Arc<GroupConfig>, topics: TopicSource) -> Self {
-        Self { config, topics, groups: BTreeMap::new(), offsets: Offsets::default() }
+        Self {
+            config,
+            topics,
+            overrides: Arc::new(NoOverrides),
+            groups: BTreeMap::new(),
+            offsets: Offsets::default(),
+        }
+    }
+
+    /// The same with settings of single groups.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: Arc<dyn GroupOverridesSource>) -> Self {
+        self.overrides = overrides;
+        self
+    }
+
+    /// What is set for one group.
+    pub(crate) fn overrides(&self, group_id: &str) -> GroupOverrides {
+        self.overrides.overrides(group_id)
     }
 
     /// The topics as they are now.
@@ -74,25 +97,25 @@ impl Shard for GroupShard {
             GroupRecord::OffsetCommit(key, value) => self.replay_offset_commit(at, key, value),
             GroupRecord::GroupMetadata(key, value) => self.replay_group_metadata(at, key, value),
             GroupRecord::ConsumerGroupMetadata(key, value) => {
-                self.replay_consumer_group_metadata(at, key, value);
+                self.replay_consumer_group_metadata(at, &key, value);
             }
             GroupRecord::ConsumerGroupPartitionMetadata(key, value) => {
-                self.replay_consumer_group_partition_metadata(at, key, value);
+                self.replay_consumer_group_partition_metadata(at, &key, value.as_ref());
             }
             GroupRecord::ConsumerGroupMemberMetadata(key, value) => {
-                self.replay_consumer_group_member_metadata(at, key, value);
+                self.replay_consumer_group_member_metadata(at, &key, value);
             }
             GroupRecord::ConsumerGroupTargetAssignmentMetadata(key, value) => {
-                self.replay_consumer_group_target_assignment_metadata(at, key, value);
+                self.replay_consumer_group_target_assignment_metadata(at, &key, value);
             }
             GroupRecord::ConsumerGroupTargetAssignmentMember(key, value) => {
-                self.replay_consumer_group_target_assignment_member(at, key, value);
+                self.replay_consumer_group_target_assignment_member(at, &key, value);
             }
             GroupRecord::ConsumerGroupCurrentMemberAssignment(key, value) => {
-                self.replay_consumer_group_current_member_assignment(at, key, value);
+                self.replay_consumer_group_current_member_assignment(at, &key, value);
             }
             GroupRecord::ConsumerGroupRegularExpression(key, value) => {
-                self.replay_consumer_group_regular_expression(at, key, value);
+                self.replay_consumer_group_regular_expression(at, &key, value);
             }
         }
     }

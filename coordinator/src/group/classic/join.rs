@@ -65,7 +65,7 @@ pub fn validate(request: &JoinGroupRequest, config: &GroupConfig) -> Result<(), 
 
 impl Join {
     /// Version 0 has no rebalance timeout: it is the session timeout.
-    fn rebalance_timeout_ms(&self) -> i32 {
+    pub(crate) fn rebalance_timeout_ms(&self) -> i32 {
         if self.version == 0 {
             self.request.session_timeout_ms
         } else {

@@ -16,6 +16,7 @@
 
 #[cfg(test)]
 mod books;
+mod convert;
 mod describe;
 mod group;
 mod heartbeat;
@@ -95,13 +96,13 @@ impl ClassicTimer {
 impl GroupShard {
     /// JoinGroup. The answer goes to the join's own waiter, at once or when the others have come.
     pub fn join_group(&mut self, context: &mut GroupContext<'_>, join: Join) -> GroupOutcome<()> {
+        if self.is_live_consumer_group(&join.request.group_id) {
+            return self.consumer_group_join(context, join);
+        }
         let config = Arc::clone(&self.config);
         let mut turn = Turn::new(context, &config);
         match self.groups.get_mut(&join.request.group_id) {
             Some(Group::Classic(group)) => group.join(&mut turn, join),
-            Some(Group::Consumer(group)) if !group.is_empty() => {
-                turn.refuse_join(join.waiter, "", ErrorCode::InconsistentGroupProtocol);
-            }
             Some(Group::Consumer(_)) | None => self.found(&mut turn, join),
         }
         GroupOutcome::write(turn.records, ())
@@ -135,6 +136,11 @@ impl GroupShard {
         request: &SyncGroupRequest,
         waiter: oneshot::Sender<SyncGroupResponse>,
     ) -> GroupOutcome<()> {
+        if self.is_live_consumer_group(&request.group_id) {
+            let response = self.consumer_group_sync(context, request);
+            context.answer(waiter, response.unwrap_or_else(sync_error));
+            return GroupOutcome::read(());
+        }
         let config = Arc::clone(&self.config);
         let mut turn = Turn::new(context, &config);
         match self.groups.get_mut(&request.group_id) {
@@ -150,6 +156,9 @@ impl GroupShard {
         context: &mut GroupContext<'_>,
         request: &HeartbeatRequest,
     ) -> GroupOutcome<Result<(), ErrorCode>> {
+        if self.is_live_consumer_group(&request.group_id) {
+            return GroupOutcome::read(self.consumer_group_classic_heartbeat(context, request));
+        }
         let config = Arc::clone(&self.config);
         let mut turn = Turn::new(context, &config);
         let result = match self.groups.get(&request.group_id) {
@@ -166,9 +175,16 @@ impl GroupShard {
         request: &LeaveGroupRequest,
         version: i16,
     ) -> GroupOutcome<LeaveGroupResponse> {
+        let leaving = leave::leaving(request, version);
+        if self.is_live_consumer_group(&request.group_id) {
+            let (records, results) =
+                self.consumer_group_classic_leave(context, &request.group_id, &leaving);
+            let responses = leaving.iter().zip(results);
+            let responses = responses.map(|(member, result)| leave::response(member, result));
+            return GroupOutcome::write(records, leave::left(responses.collect(), version));
+        }
         let config = Arc::clone(&self.config);
         let mut turn = Turn::new(context, &config);
-        let leaving = leave::leaving(request, version);
         let responses = match self.groups.get_mut(&request.group_id) {
             Some(Group::Classic(group)) => group.leave(&mut turn, &leaving),
             Some(Group::Consumer(_)) | None => {

@@ -1,106 +1,74 @@
-//! Groups of KIP-848's protocol.
+//! Groups of KIP-848's protocol: the coordinator assigns, and members follow at their own pace.
+//!
+//! ```text
+//!   ConsumerGroupHeartbeat ─► change: member ─► group epoch ─► target ─► one step of the member
+//!                                                                          (reconcile)
+//!   JoinGroup, SyncGroup … ─► classic_members: the same for members of the classic protocol
+//!   timers ────────────────► leave: fenced members;  regexes: what expressions match
+//! ```
+//!
+//! `group` and `member` are the state, `replay` what records do to it, `records` how they are made.
+//! `migration` turns classic groups into these and back. `answers` and `describe` are for the
+//! questions of others.
 
+mod answers;
+mod change;
+mod classic_members;
+mod describe;
+mod group;
+mod heartbeat;
+mod leave;
+mod member;
+mod metadata_hash;
+mod migration;
+mod reconcile;
+mod records;
+mod regex;
+mod regexes;
 mod replay;
+mod settings;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod timers;
 
-use protocol::{ErrorCode, coordinator_records::consumer_group_metadata::ConsumerGroupMetadataKey};
+use protocol::ErrorCode;
 
-use super::{
-    error::GroupError,
-    kind::{CommitIdentity, CommitPartitionValidator, OffsetExpiration},
-    records::GroupRecord,
-    shard::{GroupContext, GroupOutcome, GroupShard},
+use super::shard::{GroupContext, GroupShard};
+
+pub use self::{
+    describe::undescribed_consumer_group,
+    group::ConsumerGroup,
+    heartbeat::ClientIdentity,
+    settings::{GroupOverrides, GroupOverridesSource, NoOverrides},
+    timers::ConsumerTimer,
 };
+use self::{member::MemberState, timers::set_member_timer};
+use super::kind::Group;
 
-/// The timers of consumer groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ConsumerTimer {}
-
-/// A consumer group.
-#[derive(Debug)]
-pub struct ConsumerGroup {
-    /// The group epoch.
-    pub epoch: i32,
-}
-
-impl ConsumerGroup {
-    pub(crate) fn state_name(&self) -> &'static str {
-        "Empty"
-    }
-
-    pub(crate) fn protocol_type(&self) -> &str {
-        "consumer"
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        true
-    }
-
-    pub(crate) fn member_count(&self) -> usize {
-        0
-    }
-
-    pub(crate) fn has_member(&self, _member_id: &str) -> bool {
-        false
-    }
-
-    pub(crate) fn is_subscribed_to(&self, _topic: &str) -> bool {
-        false
-    }
-
-    pub(crate) fn validate_offset_commit(
-        &self,
-        identity: CommitIdentity<'_>,
-    ) -> Result<Option<CommitPartitionValidator<'_>>, ErrorCode> {
-        if identity.generation_or_epoch < 0 {
-            return Ok(None);
-        }
-        Err(ErrorCode::UnknownMemberId)
-    }
-
-    pub(crate) fn validate_offset_fetch(
-        &self,
-        member_id: Option<&str>,
-        member_epoch: i32,
-    ) -> Result<(), ErrorCode> {
-        if member_id.is_none() && member_epoch < 0 {
-            return Ok(());
-        }
-        Err(ErrorCode::UnknownMemberId)
-    }
-
-    pub(crate) fn validate_offset_delete(&self) -> Result<(), ErrorCode> {
-        Ok(())
-    }
-
-    pub(crate) fn validate_delete(&self) -> Result<(), GroupError> {
-        Ok(())
-    }
-
-    pub(crate) fn offset_expiration(&self) -> OffsetExpiration {
-        OffsetExpiration::SinceCommit
-    }
-
-    pub(crate) fn tombstones(&self, group_id: &str, records: &mut Vec<GroupRecord>) {
-        let key = ConsumerGroupMetadataKey { group_id: group_id.to_owned() };
-        records.push(GroupRecord::ConsumerGroupMetadata(key, None));
-    }
-
-    pub(crate) fn cancel_timers(&self, _group_id: &str, _context: &mut GroupContext<'_>) {}
-}
+/// The protocol type of consumers.
+pub(crate) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 impl GroupShard {
-    pub(crate) fn consumer_loaded(&mut self, _context: &mut GroupContext<'_>) {}
-
-    pub(crate) fn consumer_expired(
-        &mut self,
-        timer: ConsumerTimer,
-        _context: &mut GroupContext<'_>,
-    ) -> GroupOutcome<()> {
-        match timer {}
+    /// All members get a fresh session: nobody knows when they were last heard of.
+    pub(crate) fn consumer_loaded(&mut self, context: &mut GroupContext<'_>) {
+        for (group_id, group) in &self.groups {
+            let Group::Consumer(group) = group else { continue };
+            let session_timeout_ms = self.consumer_settings(group_id).session_timeout_ms;
+            for (member_id, member) in group.members() {
+                let of = (group_id.as_str(), member_id.as_str());
+                let session_timeout_ms =
+                    member.classic_session_timeout_ms().unwrap_or(session_timeout_ms);
+                set_member_timer(context, ConsumerTimer::Session, of, session_timeout_ms);
+                if member.state == MemberState::UnrevokedPartitions {
+                    let timeout_ms = member.rebalance_timeout_ms;
+                    set_member_timer(context, ConsumerTimer::Rebalance, of, timeout_ms);
+                }
+            }
+        }
     }
 
+    /// Nobody waits in a consumer group: every request is answered at once.
+    #[allow(clippy::unused_self, reason = "the counterpart of a part that has waiters")]
     pub(crate) fn consumer_unloaded(&mut self, _error: ErrorCode) {}
-
-    /// The topics have changed: groups that subscribe to them look again at their next heartbeat.
-    pub fn consumer_topics_changed(&mut self) {}
 }

@@ -151,6 +151,16 @@ impl<B: Backend> MetadataStore for B {
         write!(self, fence, |rows| configs::set_broker(rows, broker, expected_version, configs))
     }
 
+    async fn set_group_configs(
+        &self,
+        fence: &Fence,
+        group_id: &str,
+        expected_version: i64,
+        configs: BTreeMap<String, String>,
+    ) -> Result<i64> {
+        write!(self, fence, |rows| configs::set_group(rows, group_id, expected_version, configs))
+    }
+
     async fn acquire_partitions(&self, fence: &Fence) -> Result<Vec<(PartitionKey, LeaderEpoch)>> {
         write!(self, fence, |rows| partitions::acquire(rows, fence.node_id))
     }

@@ -61,6 +61,7 @@ struct Tables {
     partitions: Partitions,
     objects: BTreeMap<ObjectId, ObjectRow>,
     broker_configs: BTreeMap<Option<NodeId>, Configs>,
+    group_configs: BTreeMap<String, Configs>,
     pointers: BTreeMap<String, Vec<u8>>,
 }
 
@@ -290,6 +291,16 @@ impl Rows for MemoryTransaction {
         configs: &Configs,
     ) -> Result<()> {
         self.set(|tables| &mut tables.broker_configs, broker, Some(configs.clone()));
+        Ok(())
+    }
+
+    async fn group_configs(&mut self) -> Result<BTreeMap<String, Configs>> {
+        Ok(self.tables.group_configs.clone())
+    }
+
+    async fn put_group_configs(&mut self, group_id: &str, configs: &Configs) -> Result<()> {
+        let group_id = group_id.to_owned();
+        self.set(|tables| &mut tables.group_configs, group_id, Some(configs.clone()));
         Ok(())
     }
 

@@ -187,4 +187,6 @@ pub struct Image {
     pub topics: Vec<Topic>,
     /// Dynamic broker configurations: per broker, and for all brokers under `None`.
     pub broker_configs: BTreeMap<Option<NodeId>, Configs>,
+    /// Dynamic configurations of groups, by group id.
+    pub group_configs: BTreeMap<String, Configs>,
 }

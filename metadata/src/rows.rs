@@ -102,6 +102,9 @@ pub(crate) trait Rows: Send {
     async fn put_broker_configs(&mut self, broker: Option<NodeId>, configs: &Configs)
     -> Result<()>;
 
+    async fn group_configs(&mut self) -> Result<BTreeMap<String, Configs>>;
+    async fn put_group_configs(&mut self, group_id: &str, configs: &Configs) -> Result<()>;
+
     async fn pointers(&mut self) -> Result<BTreeMap<String, Vec<u8>>>;
     async fn pointer(&mut self, name: &str) -> Result<Option<Vec<u8>>>;
     async fn put_pointer(&mut self, name: &str, value: &[u8]) -> Result<()>;

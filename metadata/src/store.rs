@@ -112,6 +112,19 @@ pub trait MetadataStore: Send + Sync + Debug {
         configs: BTreeMap<String, String>,
     ) -> Result<i64>;
 
+    /// Replaces the dynamic configuration of one group, which need not exist, and returns its new
+    /// version.
+    ///
+    /// # Errors
+    /// [`ConfigVersionMismatch`](crate::Error::ConfigVersionMismatch).
+    async fn set_group_configs(
+        &self,
+        fence: &Fence,
+        group_id: &str,
+        expected_version: i64,
+        configs: BTreeMap<String, String>,
+    ) -> Result<i64>;
+
     // Leases and bounds of partitions.
 
     /// Bumps the leader epoch of every partition that the caller's node owns, ascending by key.

@@ -62,7 +62,8 @@ macro_rules! metadata_suite {
                     deleting_a_topic_drops_its_extents_and_kills_what_is_left_empty,
                     partitions_are_added_behind_the_expected_ones,
                     topic_configs_change_only_from_the_expected_version,
-                    broker_configs_change_only_from_the_expected_version;
+                    broker_configs_change_only_from_the_expected_version,
+                    group_configs_change_only_from_the_expected_version;
                 partitions:
                     acquiring_bumps_every_epoch,
                     an_epoch_that_wrote_nothing_leaves_no_entry,

@@ -72,6 +72,7 @@ async fn every_write(store: &impl MetadataStore, fence: &Fence) -> Vec<(&'static
         ("create_partitions", store.create_partitions(fence, id, 1, replicas).await.map(drop)),
         ("set_topic_configs", store.set_topic_configs(fence, id, 0, values()).await.map(drop)),
         ("set_broker_configs", store.set_broker_configs(fence, None, 0, values()).await.map(drop)),
+        ("set_group_configs", store.set_group_configs(fence, "g", 0, values()).await.map(drop)),
         ("acquire_partitions", store.acquire_partitions(fence).await.map(drop)),
         ("record_epoch_starts", store.record_epoch_starts(fence, vec![epoch_start]).await),
         ("record_readable_ends", store.record_readable_ends(fence, vec![readable_end]).await),

@@ -38,6 +38,9 @@ async fn fill(store: &impl MetadataStore) {
 pub(crate) async fn a_snapshot_rebuilds_the_store(subject: impl Subject) {
     let original = MemoryStore::new();
     fill(&original).await;
+    let fence = open(&original).await.fence;
+    let values = [("consumer.session.timeout.ms".to_owned(), "50000".to_owned())].into();
+    original.set_group_configs(&fence, "g", 0, values).await.unwrap();
     let snapshot = original.export().await.unwrap();
     subject.store().import(&snapshot).await.unwrap();
     let subject = subject.reopen().await;

@@ -176,3 +176,26 @@ pub(crate) async fn broker_configs_change_only_from_the_expected_version(subject
         BTreeMap::from([(None, configs(2, "3")), (Some(NodeId(1)), configs(1, "2"))])
     );
 }
+
+pub(crate) async fn group_configs_change_only_from_the_expected_version(subject: impl Subject) {
+    let store = subject.store();
+    let fence = open(store).await.fence;
+    let set = |group_id: &'static str, version, value| {
+        let values = values(&[("consumer.session.timeout.ms", value)]);
+        store.set_group_configs(&fence, group_id, version, values)
+    };
+    assert_eq!(set("g", 0, "1").await, Ok(1));
+    assert_eq!(set("h", 0, "2").await, Ok(1));
+    assert_eq!(set("g", 1, "3").await, Ok(2));
+    let entity = "group h".to_owned();
+    let refused = set("h", 0, "4").await;
+    assert_eq!(refused, Err(Error::ConfigVersionMismatch { entity, expected: 0, found: 1 }));
+    let configs = |version, value| Configs {
+        version,
+        values: values(&[("consumer.session.timeout.ms", value)]),
+    };
+    let expected =
+        BTreeMap::from([("g".to_owned(), configs(2, "3")), ("h".to_owned(), configs(1, "2"))]);
+    let subject = subject.reopen().await;
+    assert_eq!(subject.store().load().await.unwrap().group_configs, expected);
+}

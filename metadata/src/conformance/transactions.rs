@@ -52,6 +52,7 @@ async fn change_every_table(rows: &mut impl Transaction) {
     rows.delete_objects(&[object_id(1)]).await.unwrap();
     rows.delete_topic(topic_id(1)).await.unwrap();
     rows.put_broker_configs(None, &crate::Configs::default()).await.unwrap();
+    rows.put_group_configs("g", &crate::Configs::default()).await.unwrap();
     rows.put_pointer("name", b"value").await.unwrap();
     assert_eq!(rows.topic(topic_id(1)).await.unwrap(), None);
     assert!(rows.partitions_of(topic_id(1)).await.unwrap().is_empty());

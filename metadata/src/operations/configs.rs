@@ -38,6 +38,19 @@ pub(crate) async fn set_broker(
     Ok(configs.version)
 }
 
+/// Replaces the dynamic configuration of one group.
+pub(crate) async fn set_group(
+    rows: &mut dyn Rows,
+    group_id: &str,
+    expected_version: i64,
+    values: BTreeMap<String, String>,
+) -> Result<i64> {
+    let current = rows.group_configs().await?.remove(group_id).unwrap_or_default();
+    let configs = successor(&current, expected_version, values, || format!("group {group_id}"))?;
+    rows.put_group_configs(group_id, &configs).await?;
+    Ok(configs.version)
+}
+
 fn successor(
     current: &Configs,
     expected_version: i64,

@@ -37,6 +37,12 @@ pub(crate) async fn export(rows: &mut dyn Rows) -> Result<Vec<u8>> {
         topics,
         objects: rows.objects().await?.into_iter().map(ObjectDocument::from).collect(),
         broker_configs: rows.broker_configs().await?.into_iter().map(node).collect(),
+        group_configs: rows
+            .group_configs()
+            .await?
+            .into_iter()
+            .map(|(group_id, configs)| (group_id, configs.into()))
+            .collect(),
         pointers: rows.pointers().await?,
     };
     serde_json::to_vec(&document).map_err(|error| Error::Corrupt(format!("snapshot: {error}")))
@@ -64,6 +70,9 @@ pub(crate) async fn import(rows: &mut dyn Rows, snapshot: &[u8]) -> Result<()> {
     }
     for (node_id, configs) in document.broker_configs {
         rows.put_broker_configs(node_id.map(NodeId), &configs.into()).await?;
+    }
+    for (group_id, configs) in document.group_configs {
+        rows.put_group_configs(&group_id, &configs.into()).await?;
     }
     for (name, value) in document.pointers {
         rows.put_pointer(&name, &value).await?;
@@ -116,6 +125,9 @@ struct Document {
     topics: Vec<TopicDocument>,
     objects: Vec<ObjectDocument>,
     broker_configs: Vec<(Option<i32>, ConfigsDocument)>,
+    /// Absent where no group has any, as in documents of earlier releases.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    group_configs: BTreeMap<String, ConfigsDocument>,
     pointers: BTreeMap<String, Vec<u8>>,
 }
 

@@ -26,7 +26,8 @@ pub(crate) async fn load(rows: &mut dyn Rows) -> Result<Image> {
     }
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     let broker_configs = rows.broker_configs().await?;
-    Ok(Image { cluster_id: cluster.cluster_id, topics, broker_configs })
+    let group_configs = rows.group_configs().await?;
+    Ok(Image { cluster_id: cluster.cluster_id, topics, broker_configs, group_configs })
 }
 
 /// Creates a topic whose partitions begin at offset 0, epoch 0, owned by `owner`.

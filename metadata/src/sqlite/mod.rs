@@ -8,6 +8,7 @@
 mod broker_configs;
 mod cluster;
 mod error;
+mod group_configs;
 mod json;
 mod objects;
 mod packed;

@@ -12,7 +12,7 @@ use common::{NodeId, ObjectId, PartitionKey, TopicId, spawn::Fatal};
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{broker_configs, cluster, error, objects, partitions, pointers, topics};
+use super::{broker_configs, cluster, error, group_configs, objects, partitions, pointers, topics};
 use crate::{
     engine::Transaction,
     error::{Error, Result},
@@ -272,6 +272,14 @@ impl Rows for SqliteTransaction {
         configs: &Configs,
     ) -> Result<()> {
         broker_configs::put(self.connection()?, broker, configs).await
+    }
+
+    async fn group_configs(&mut self) -> Result<BTreeMap<String, Configs>> {
+        group_configs::all(self.connection()?).await
+    }
+
+    async fn put_group_configs(&mut self, group_id: &str, configs: &Configs) -> Result<()> {
+        group_configs::put(self.connection()?, group_id, configs).await
     }
 
     async fn pointers(&mut self) -> Result<BTreeMap<String, Vec<u8>>> {

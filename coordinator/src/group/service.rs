@@ -162,14 +162,13 @@ impl GroupCoordinator {
         self.runtime.complete_transaction(partition, end).await
     }
 
-    /// The topics have changed, and these are gone: their offsets are deleted, and groups look again
-    /// at what they subscribe to. A shard that is being loaded sees the new topics by itself, and
-    /// deletes such offsets with the next round of retention.
+    /// The topics have changed, and these are gone: their offsets are deleted. Consumer groups see the
+    /// new topics by themselves at their next heartbeat; a shard that is being loaded deletes such
+    /// offsets with the next round of retention.
     pub async fn topics_changed(&self, deleted: &Arc<Vec<DeletedTopic>>) {
         for partition in self.runtime.partitions() {
             let deleted = Arc::clone(deleted);
             let changed = self.runtime.commit(partition, move |shard, _| {
-                shard.consumer_topics_changed();
                 GroupOutcome::write_in_parts(shard.tombstones_of_topics(&deleted), ())
             });
             if let Err(error) = changed.await {

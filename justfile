@@ -58,6 +58,12 @@ compat-kafka FILTER="all()":
     scripts/install
     STREAMHOUSE_COMPAT_TARGET=kafka cargo nextest run -p streamhouse-compat-tests --locked -E 'default() and ({{ FILTER }})'
 
+# Apache Kafka's own integration tests, all or some: just compat-suite [--write] [FILTER...]; see compat-tests/kafka-suite/README.md.
+compat-suite *ARGS:
+    scripts/install kafka-suite
+    cargo build -p streamhouse -p streamhouse-compat-tests --bins --locked --quiet
+    "$CARGO_TARGET_DIR/debug/kafka-suite" {{ ARGS }}
+
 # Kill -9 cycles against one broker under load: just crash 200 [seed].
 crash CYCLES="200" SEED="":
     cargo build --workspace --bins --tests --locked --quiet

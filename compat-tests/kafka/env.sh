@@ -26,6 +26,26 @@ kafka_install() {
   fi
 }
 
+# Kafka's test jars through Maven, and our classes for them; both only when missing or outdated.
+kafka_suite_install() {
+  local suite=$KAFKA_HERE/../kafka-suite libs=$KAFKA_BASE/suite-libs classes=$KAFKA_BASE/suite-classes
+  if [ ! "$libs/.complete" -nt "$suite/pom.xml" ]; then
+    echo "== fetching the tests of Apache Kafka $KAFKA_VERSION through Maven"
+    rm -rf "$libs"
+    mvn -B -q -f "$suite/pom.xml" dependency:copy-dependencies \
+      -DoutputDirectory="$libs" -DincludeScope=runtime -DexcludeTransitive=true </dev/null
+    touch "$libs/.complete"
+  fi
+  if [ ! -e "$classes/.complete" ] || [ -n "$(find "$suite/src" "$libs/.complete" -newer "$classes/.complete")" ]; then
+    rm -rf "$classes"
+    mkdir -p "$classes"
+    find "$suite/src/main/java" -name '*.java' -print0 |
+      xargs -0 javac --release 17 -d "$classes" -cp "$libs/*:$KAFKA_LIBS/*"
+    cp -r "$suite/src/main/resources/." "$classes/"
+    touch "$classes/.complete"
+  fi
+}
+
 # kafka CLASS ARGUMENT...: runs a class in the foreground; standard streams untouched, logs on stderr.
 kafka() {
   java ${KAFKA_HEAP_OPTS:--Xmx256M} ${KAFKA_JVM_OPTS:--XX:TieredStopAtLevel=1 -XX:+UseSerialGC} \

@@ -10,6 +10,7 @@
 //!  disk             file systems that fill up or lose power
 //!  strace           system calls that fail or kill
 //!  s3               a real S3 server
+//!  suite            Apache Kafka's own integration tests
 //! ```
 //!
 //! Nothing here knows how the broker works inside: whatever is asserted, a user could have seen.
@@ -25,6 +26,7 @@ pub mod history;
 pub mod s3;
 pub mod seed;
 pub mod strace;
+pub mod suite;
 pub mod target;
 pub mod tools;
 

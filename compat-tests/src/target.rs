@@ -372,9 +372,11 @@ pub fn streamhouse_binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("STREAMHOUSE_BIN") {
         return Ok(PathBuf::from(path));
     }
-    // target/<profile>/deps/compat-<hash> → target/<profile>/streamhouse
+    // target/<profile>/deps/compat-<hash> or target/<profile>/kafka-suite → target/<profile>/streamhouse
     let own = std::env::current_exe()?;
-    let binary = own.ancestors().nth(2).context("no target directory")?.join("streamhouse");
+    let beside = own.parent().context("no target directory")?;
+    let profile = if beside.ends_with("deps") { beside.parent() } else { Some(beside) };
+    let binary = profile.context("no target directory")?.join("streamhouse");
     ensure!(
         binary.exists(),
         "{} is not built: run `cargo build --workspace --bins --tests` first, or set STREAMHOUSE_BIN",

@@ -104,6 +104,8 @@ pub struct LogConfig {
     pub retention_interval: Duration,
     /// `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub producer_expiration_interval: Duration,
     /// How long an object without a metadata row is left alone.
     pub gc_grace: Duration,
     /// Time between two looks at dead objects.
@@ -135,6 +137,7 @@ impl Default for LogConfig {
             seal_age: Duration::from_secs(600),
             retention_interval: Duration::from_secs(300),
             producer_expiration_ms: 86_400_000,
+            producer_expiration_interval: Duration::from_secs(600),
             gc_grace: Duration::from_secs(3600),
             gc_interval: Duration::from_secs(30),
             gc_orphan_interval: Duration::from_secs(6 * 3600),

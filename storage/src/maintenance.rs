@@ -13,8 +13,10 @@ use crate::{
     producer_state::RestoredProducers,
 };
 
-/// Time between looks at what is due.
-const TICK: Duration = Duration::from_secs(10);
+/// Longest time between looks at what is due.
+const TICK_MAX: Duration = Duration::from_secs(10);
+/// Shortest.
+const TICK_MIN: Duration = Duration::from_millis(10);
 
 /// WAL files between producer snapshots: bounds the footers that a start reads.
 const SNAPSHOT_EVERY_FILES: u64 = 32;
@@ -22,25 +24,32 @@ const SNAPSHOT_EVERY_FILES: u64 = 32;
 impl Log {
     /// Runs for ever: drop the future to stop.
     pub(crate) async fn maintain(self: Arc<Self>) {
+        let config = &self.deps.config;
+        let tick = config.retention_interval.min(config.producer_expiration_interval);
+        let tick = tick.clamp(TICK_MIN, TICK_MAX);
         let mut schedule = Schedule::default();
         loop {
-            tokio::time::sleep(TICK).await;
-            self.maintain_once(&mut schedule).await;
+            tokio::time::sleep(tick).await;
+            self.maintain_once(&mut schedule, tick).await;
         }
     }
 
-    async fn maintain_once(self: &Arc<Self>, schedule: &mut Schedule) {
+    async fn maintain_once(self: &Arc<Self>, schedule: &mut Schedule, tick: Duration) {
         let config = &self.deps.config;
-        schedule.since_retention += TICK;
+        schedule.since_retention += tick;
         if schedule.since_retention >= config.retention_interval {
             schedule.since_retention = Duration::ZERO;
             self.enforce_retention().await;
+        }
+        schedule.since_expiry += tick;
+        if schedule.since_expiry >= config.producer_expiration_interval {
+            schedule.since_expiry = Duration::ZERO;
             self.expire_producers();
         }
         let Some(wal) = self.shared().wal.get() else { return };
         let position = wal.synced_position();
         schedule.file_age =
-            if schedule.file_id == position.file_id { schedule.file_age + TICK } else { TICK };
+            if schedule.file_id == position.file_id { schedule.file_age + tick } else { tick };
         schedule.file_id = position.file_id;
         if schedule.file_age >= config.seal_age {
             schedule.file_age = Duration::ZERO;
@@ -102,6 +111,7 @@ impl Log {
 #[derive(Debug, Default)]
 struct Schedule {
     since_retention: Duration,
+    since_expiry: Duration,
     file_id: u64,
     file_age: Duration,
     snapshot_file_id: u64,

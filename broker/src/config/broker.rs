@@ -261,6 +261,7 @@ fn read_log(read: &Read<'_>, memory: &MemoryParts) -> Result<LogConfig, String> 
         seal_age: read.millis("streamhouse.wal.seal.age.ms")?,
         retention_interval: read.millis("log.retention.check.interval.ms")?,
         producer_expiration_ms: read.count("producer.id.expiration.ms")?,
+        producer_expiration_interval: read.millis("producer.id.expiration.check.interval.ms")?,
         gc_grace: read.millis("streamhouse.object.gc.grace.ms")?,
         gc_interval: read.millis("streamhouse.object.gc.interval.ms")?,
         gc_orphan_interval: read.millis("streamhouse.object.gc.orphan.interval.ms")?,

@@ -18,7 +18,7 @@ use crate::{
     acl::{Access, Operation},
     config::{
         dynamic::Scope,
-        effective::DescribedConfig,
+        effective::{ConfigSource, DescribedConfig},
         names::{self, ConfigKey},
     },
     context::{Broker, RequestContext},
@@ -125,8 +125,9 @@ fn describe_broker(broker: &Broker, name: &str) -> Result<Described, Refusal> {
             Ok(keys.filter_map(|key| Some((key, layers.describe_cluster(key)?))).collect())
         }
         Ok(Scope::ThisBroker) => {
-            let keys = names::broker_keys();
-            Ok(keys.map(|key| (key, own(broker, layers.describe_broker(key)))).collect())
+            let all = names::broker_keys();
+            let described = all.map(|key| (key, own(broker, layers.describe_broker(key))));
+            Ok(described.filter(|(_, config)| !is_unset_throttle(config)).collect())
         }
         Err(Some(_)) => Err((
             ErrorCode::InvalidRequest,
@@ -148,6 +149,17 @@ fn own(broker: &Broker, mut config: DescribedConfig) -> DescribedConfig {
         config.value = Some(broker.node_id.to_string());
     }
     config
+}
+
+/// Kafka's throttles are dynamic keys only, which are shown where they are set.
+fn is_unset_throttle(config: &DescribedConfig) -> bool {
+    config.source == ConfigSource::Default
+        && matches!(
+            config.name,
+            "leader.replication.throttled.rate"
+                | "follower.replication.throttled.rate"
+                | "replica.alter.log.dirs.io.max.bytes.per.second"
+        )
 }
 
 /// The keys that were asked for: all where there is no list or an empty one.

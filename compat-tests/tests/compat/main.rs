@@ -12,6 +12,7 @@
 mod disk_full;
 mod flights;
 mod java_tools;
+mod kafka_suite;
 mod kcat;
 mod kill_nine;
 mod librdkafka;

@@ -86,3 +86,17 @@ async fn what_has_no_timestamp_goes_with_what_follows_it() {
     pause(60_000).await;
     assert_eq!(partition.offsets().log_start, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_producer_is_forgotten_at_the_interval_of_its_own() {
+    let mut machine = Machine::new(35);
+    machine.config.producer_expiration_ms = 10_000;
+    machine.config.producer_expiration_interval = std::time::Duration::from_millis(500);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    produce(&partition, &batch(Some((5, 3, 0)), START_MS, &["a"])).await.unwrap();
+    pause(9_000).await;
+    assert_eq!(partition.producers().len(), 1);
+    pause(3_000).await;
+    assert!(partition.producers().is_empty());
+}

@@ -223,8 +223,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Java class that builds principals.";
     "process.roles" List = Some("broker"), ListOf(&["broker", "controller"]), ReadOnly, Inert:
         "Kafka's roles of this process; StreamHouse is always both.";
-    "producer.id.expiration.check.interval.ms" Int = Some("600000"), AtLeast(1), ReadOnly, Inert:
-        "Kafka's interval of checks for expired producers.";
+    "producer.id.expiration.check.interval.ms" Int = Some("600000"), AtLeast(1), ReadOnly, Acts:
+        "How often producers are checked for expiration.";
     "producer.id.expiration.ms" Int = Some("86400000"), AtLeast(1), ReadOnly, Acts:
         "How long the state of an idle idempotent producer is kept.";
     "producer.purgatory.purge.interval.requests" Int = Some("1000"), Any, ReadOnly, Inert:

@@ -63,6 +63,16 @@ async fn no_list_and_an_empty_one_ask_for_all_keys() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn throttles_are_shown_where_they_are_set() {
+    let rate = "leader.replication.throttled.rate";
+    for (settings, shown) in [(&[][..], 0), (&[(rate, "123")][..], 1)] {
+        let (_broker, mut client) = start(settings).await;
+        let result = describe_one(&mut client, resource(4, "1", Some(&[rate])), 4).await;
+        assert_eq!((result.error_code, result.configs.len()), (0, shown));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_broker_shows_its_own_settings_and_hides_secrets() {
     let secret = "streamhouse.object.store.options";
     let (_broker, mut client) = start(&[(secret, "a=b"), ("num.partitions", "7")]).await;

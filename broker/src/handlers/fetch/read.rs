@@ -6,7 +6,6 @@ use common::memory::Reservation;
 use protocol::{
     ErrorCode, Records,
     messages::fetch::{AbortedTransaction, EpochEndOffset, PartitionData},
-    records::{CompressionPolicy, CompressionType},
 };
 use storage::{IsolationLevel, Offsets, Partition, ReadError, ReadRequest, ReadResult};
 use tracing::error;
@@ -20,8 +19,6 @@ use crate::{
     leadership::{NO_LEADER_EPOCH, check_leader_epoch},
 };
 
-/// The first version whose clients know zstd (KIP-110).
-const ZSTD_SINCE: i16 = 10;
 /// The last version whose clients may not know KAFKA_STORAGE_ERROR.
 const NO_STORAGE_ERROR_UNTIL: i16 = 5;
 
@@ -64,7 +61,6 @@ pub(super) struct PartitionRead {
     fetch: PartitionFetch,
     /// `None` where the key means no partition; then `data` says why.
     partition: Option<Arc<Partition>>,
-    zstd: bool,
     /// The high watermark that `data` was read under.
     seen_high_watermark: i64,
     data: PartitionData,
@@ -74,16 +70,11 @@ pub(super) struct PartitionRead {
 impl PartitionRead {
     pub(super) fn new(image: &CatalogImage, key: &FetchKey, fetch: PartitionFetch) -> Self {
         let resolved = resolve(image, key);
-        let zstd = resolved.as_ref().is_ok_and(|(topic, _)| {
-            matches!(topic.log_config.compression, CompressionPolicy::Fixed(compression)
-                if compression.compression_type() == CompressionType::Zstd)
-        });
         let refused = resolved.as_ref().err().copied().unwrap_or(ErrorCode::None);
         Self {
             key: key.clone(),
             fetch,
             partition: resolved.ok().map(|(_, partition)| partition),
-            zstd,
             seen_high_watermark: -1,
             data: failed(key.partition, refused),
             reservation: None,
@@ -197,9 +188,6 @@ impl PartitionRead {
     ) -> Result<Option<EpochEndOffset>, ErrorCode> {
         if limits.from_follower {
             return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        if self.zstd && limits.version < ZSTD_SINCE {
-            return Err(ErrorCode::UnsupportedCompressionType);
         }
         check_leader_epoch(partition, self.fetch.current_leader_epoch)?;
         if self.fetch.last_fetched_epoch == NO_LEADER_EPOCH {

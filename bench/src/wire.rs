@@ -73,7 +73,10 @@ impl Sender {
     }
 
     async fn write(&mut self, frame: Encoded) -> Result<()> {
-        let mut chain = Chain { chunks: frame.into_chunks(), at: 0 };
+        let pieces = frame.into_pieces().into_iter();
+        // A request has nothing but memory.
+        let chunks = pieces.filter_map(|piece| piece.bytes().cloned()).collect();
+        let mut chain = Chain { chunks, at: 0 };
         self.socket.write_all_buf(&mut chain).await?;
         Ok(())
     }

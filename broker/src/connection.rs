@@ -10,6 +10,8 @@
 
 mod frames;
 mod outbox;
+mod send_file;
+mod transport;
 
 use std::{
     collections::VecDeque,
@@ -23,11 +25,11 @@ use std::{
 
 use futures::future::BoxFuture;
 use protocol::{ApiKey, DecodeError, frame::FrameError};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{debug, info, warn};
 
 pub(crate) use self::frames::Frame;
+pub use self::transport::Transport;
 use self::{frames::FrameReader, outbox::Outbox};
 use crate::{
     context::{Broker, ConnectionInfo},
@@ -98,11 +100,7 @@ enum Event {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
-    broker: Arc<Broker>,
-    info: Arc<ConnectionInfo>,
-    stream: S,
-) {
+pub(crate) async fn serve<S: Transport>(broker: Arc<Broker>, info: Arc<ConnectionInfo>, stream: S) {
     let idle = Box::pin(tokio::time::sleep(broker.options().idle_max));
     let mut connection = Connection {
         active_at: broker.clock.monotonic(),
@@ -139,7 +137,7 @@ fn report(connection: &ConnectionInfo, close: &Close) {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: Transport> Connection<S> {
     async fn run(&mut self) -> Close {
         loop {
             if let Err(close) = self.step().await {
@@ -230,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        self.outbox.flush(&mut self.stream).await?;
+        self.outbox.flush(&mut self.stream, &self.broker.spawner).await?;
         self.active_at = self.broker.clock.monotonic();
         Ok(())
     }

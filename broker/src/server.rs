@@ -16,13 +16,13 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{info, warn};
 
+pub use crate::connection::Transport;
 use crate::{
     connection,
     context::{Broker, ConnectionInfo},
@@ -87,7 +87,7 @@ impl Server {
     /// Serves one in-process stream, as if a socket had been accepted.
     pub fn serve_stream<S>(&self, stream: S, listener: &str) -> JoinHandle<()>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Transport,
     {
         self.spawn_connection(stream, listener, None, self.admit(None))
     }
@@ -154,7 +154,7 @@ impl Server {
         admission: Admission,
     ) -> JoinHandle<()>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Transport,
     {
         let info = Arc::new(ConnectionInfo {
             id: self.shared.next_id.fetch_add(1, Ordering::Relaxed) + 1,

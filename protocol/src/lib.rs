@@ -26,7 +26,7 @@ mod testing;
 
 pub use self::{
     api_key::ApiKey,
-    codec::{DecodeError, EncodeError, Encoded, Reader, Records, Writer},
+    codec::{DecodeError, EncodeError, Encoded, Piece, Reader, Records, Slice, Source, Writer},
     error_code::ErrorCode,
     header::{RequestHeader, ResponseHeader},
     messages::{Message, Request},

@@ -5,15 +5,19 @@
 //! batches, the first of which contains the offset asked for, all below the bound of its
 //! isolation level.
 
+mod gather;
+mod slice;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use metadata::Extent;
-use protocol::{Records, records::BatchHeader};
+use protocol::Records;
 
+use self::gather::Gather;
 use crate::{
     error::ReadError,
-    object::{self, ObjectRef},
+    object::{self, Form, ObjectRef, Wanted},
     partition::{Partition, State},
     txn_index::AbortedTransaction,
     wal::WalFileRef,
@@ -84,6 +88,18 @@ impl Partition {
     /// [`ReadError::OffsetOutOfRange`] outside `[log_start, log_end]`; storage failures and damage
     /// otherwise.
     pub async fn read(&self, request: ReadRequest) -> Result<ReadResult, ReadError> {
+        self.read_as(request, Form::Memory).await
+    }
+
+    /// As [`Self::read`], but what lies in local files may come as slices of them, for a socket.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_for_socket(&self, request: ReadRequest) -> Result<ReadResult, ReadError> {
+        self.read_as(request, Form::Slices).await
+    }
+
+    async fn read_as(&self, request: ReadRequest, form: Form) -> Result<ReadResult, ReadError> {
         let Begun { mut result, bound, lists_aborted } = self.begin_read(&request)?;
         let mut gather = Gather::new(&request, bound);
         let mut attempts = 0;
@@ -96,13 +112,16 @@ impl Partition {
                 // What was found is answered first.
                 Step::Missing => break,
                 Step::Hot(run) => self.take_run(&mut gather, &run)?,
+                Step::Warm { file, position, len } if form == Form::Slices => {
+                    self.take_slice(&mut gather, file, position, len as usize).await?;
+                }
                 Step::Warm { file, position, len } => {
                     let run = self.read_wal(file, position, len, gather.next_offset).await?;
                     self.take_run(&mut gather, &run)?;
                 }
                 Step::Cold { object, extent, end_offset } => {
-                    match self.read_object(&gather, &object, &extent, end_offset).await {
-                        Ok(cold) => gather.take_cold(cold),
+                    match self.read_object(&gather, &object, &extent, end_offset, form).await {
+                        Ok((records, next_offset)) => gather.take_cold(records, next_offset),
                         Err(object::Error::Gone { .. }) if attempts < RESOLVE_ATTEMPTS => {
                             attempts += 1;
                         }
@@ -199,17 +218,21 @@ impl Partition {
         object: &Arc<ObjectRef>,
         extent: &Extent,
         end_offset: i64,
-    ) -> Result<object::ColdRead, object::Error> {
+        form: Form,
+    ) -> Result<(Records, i64), object::Error> {
         let end_offset = end_offset.min(extent.end_offset);
         self.shared
             .reader
-            .read(
+            .read_as(
                 object,
                 &self.key,
-                gather.next_offset,
-                end_offset,
-                gather.room(),
-                gather.needs_first(),
+                Wanted {
+                    from_offset: gather.next_offset,
+                    end_offset,
+                    max_bytes: gather.room(),
+                    min_one_batch: gather.needs_first(),
+                },
+                form,
             )
             .await
     }
@@ -276,134 +299,5 @@ impl State {
             },
             None => Step::Missing,
         }
-    }
-}
-
-/// Collects batches up to a byte bound.
-struct Gather {
-    records: Records,
-    bytes: usize,
-    max_bytes: usize,
-    min_one_batch: bool,
-    next_offset: i64,
-    bound: i64,
-    full: bool,
-}
-
-impl Gather {
-    fn new(request: &ReadRequest, bound: i64) -> Self {
-        Self {
-            records: Records::default(),
-            bytes: 0,
-            max_bytes: request.max_bytes,
-            min_one_batch: request.min_one_batch,
-            next_offset: request.offset,
-            bound,
-            full: false,
-        }
-    }
-
-    fn wants_more(&self) -> bool {
-        !self.full && (self.bytes < self.max_bytes || self.needs_first())
-    }
-
-    fn needs_first(&self) -> bool {
-        self.min_one_batch && self.bytes == 0
-    }
-
-    fn room(&self) -> usize {
-        self.max_bytes.saturating_sub(self.bytes)
-    }
-
-    /// Takes the run's batches from `next_offset` on, as far as there is room. An error says why
-    /// these cannot be the bytes that were written.
-    fn take_run(&mut self, run: &Bytes) -> Result<(), String> {
-        let (mut from, mut to, mut next_offset) = (None, 0, self.next_offset);
-        let mut at = 0;
-        while at < run.len() {
-            let header = BatchHeader::parse(run.get(at..).unwrap_or_default())
-                .map_err(|error| error.to_string())?;
-            if header.base_offset >= self.bound {
-                self.full = true;
-                break;
-            }
-            let len = header.total_len();
-            if len > run.len() - at {
-                return Err(format!("a batch of {len} bytes where {} are left", run.len() - at));
-            }
-            if header.last_offset() >= self.next_offset {
-                let start = *from.get_or_insert(at);
-                let first = self.needs_first() && start == at;
-                if at + len - start > self.room() && !first {
-                    self.full = true;
-                    break;
-                }
-                to = at + len;
-                next_offset = header.next_offset();
-            }
-            at += len;
-        }
-        if from.is_none() && !self.full {
-            return Err("its batches are those of other offsets".to_owned());
-        }
-        if let Some(from) = from.filter(|from| to > *from) {
-            self.bytes += to - from;
-            self.records.push(run.slice(from..to));
-            self.next_offset = next_offset;
-        }
-        Ok(())
-    }
-
-    fn take_cold(&mut self, cold: object::ColdRead) {
-        let mut empty = true;
-        for chunk in cold.records {
-            empty &= chunk.is_empty();
-            self.bytes += chunk.len();
-            self.records.push(chunk);
-        }
-        self.full = empty;
-        self.next_offset = cold.next_offset;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use protocol::records::{BatchBuilder, Compression, set_base_offset};
-
-    use super::*;
-
-    fn gather() -> Gather {
-        let request = ReadRequest {
-            offset: 7,
-            max_bytes: 1 << 20,
-            min_one_batch: true,
-            isolation: IsolationLevel::ReadUncommitted,
-        };
-        Gather::new(&request, 100)
-    }
-
-    fn batch_at(offset: i64) -> Vec<u8> {
-        let mut builder = BatchBuilder::new(Compression::None);
-        builder.append(0, 0, None, Some(b"value"), &[]).unwrap();
-        let mut bytes = builder.build().unwrap().to_vec();
-        set_base_offset(&mut bytes, offset).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn a_run_is_taken_up_to_the_bound() {
-        let mut gather = gather();
-        let bytes = [batch_at(7), batch_at(8), batch_at(100)].concat();
-        gather.take_run(&bytes.into()).unwrap();
-        assert_eq!((gather.next_offset, gather.full), (9, true));
-    }
-
-    #[test]
-    fn damaged_offsets_and_lengths_are_errors_not_endless_reads_or_panics() {
-        assert!(gather().take_run(&batch_at(3).into()).is_err());
-        let mut long = batch_at(7);
-        long[10] = 1;
-        assert!(gather().take_run(&long.into()).is_err());
-        assert!(gather().take_run(&Bytes::new()).is_err());
     }
 }

@@ -12,7 +12,10 @@ use protocol::{
         produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
     },
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{sleep, timeout},
+};
 
 use super::*;
 use crate::testing::{ClientError, EPOCH_MS, TestBroker, World, batch};
@@ -359,6 +362,8 @@ impl AsyncRead for Panicking {
         panic!("planted")
     }
 }
+
+impl Transport for Panicking {}
 
 impl AsyncWrite for Panicking {
     fn poll_write(

@@ -2,7 +2,7 @@
 //!
 //! KIP-74 (response size), KIP-227 (sessions), KIP-320 and KIP-595 (epochs, divergence), KIP-516
 //! (topic ids), KIP-951 (current leader). Records are never copied: the response carries the log's
-//! own slices. Not supported: followers, which this broker has none of.
+//! own slices of memory and of files. Not supported: followers, which this broker has none of.
 
 mod read;
 mod response;

@@ -13,6 +13,6 @@ mod writer;
 pub use self::{
     error::{DecodeError, EncodeError},
     reader::{BUDGET_BASE_BYTES, BUDGET_FRAME_FACTOR, Reader},
-    records::Records,
+    records::{Piece, Records, Slice, Source},
     writer::{Encoded, SPLICE_BYTES_MIN, Writer},
 };

@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
-use super::{EncodeError, Records};
+use super::{EncodeError, Piece, Records, Slice};
 
 /// Byte fields at least this long are referenced, shorter ones copied: below it a copy is cheaper
 /// than one more entry in the socket's vectored write.
@@ -20,6 +20,7 @@ const BUFFER_BYTES_INITIAL: usize = 256;
 enum Chunk {
     Owned(BytesMut),
     Shared(Bytes),
+    Slice(Slice),
 }
 
 impl Chunk {
@@ -27,19 +28,20 @@ impl Chunk {
         match self {
             Self::Owned(bytes) => bytes.len(),
             Self::Shared(bytes) => bytes.len(),
+            Self::Slice(slice) => slice.len,
         }
     }
 }
 
-/// Bytes ready for the socket: slices in order, none empty.
+/// Bytes ready for the socket: pieces in order, none empty.
 #[derive(Debug, Clone, Default)]
 pub struct Encoded {
-    chunks: Vec<Bytes>,
+    pieces: Vec<Piece>,
     len: usize,
 }
 
 impl Encoded {
-    /// Bytes in all slices.
+    /// Bytes in all pieces.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -49,19 +51,24 @@ impl Encoded {
         self.len == 0
     }
 
-    /// The slices in order.
-    pub fn chunks(&self) -> &[Bytes] {
-        &self.chunks
+    /// The pieces in order.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
     }
 
-    /// The slices in order.
-    pub fn into_chunks(self) -> Vec<Bytes> {
-        self.chunks
+    /// The pieces in order.
+    pub fn into_pieces(self) -> Vec<Piece> {
+        self.pieces
     }
 
-    /// All bytes in one piece; copies unless there is only one slice.
+    /// The pieces in memory, in order: all of them, unless it has records that lie elsewhere.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.iter().filter_map(Piece::bytes)
+    }
+
+    /// All bytes in memory in one piece; copies unless there is only one.
     pub fn to_bytes(&self) -> Bytes {
-        self.chunks.iter().cloned().collect::<Records>().to_bytes()
+        self.chunks().cloned().collect::<Records>().to_bytes()
     }
 }
 
@@ -112,10 +119,11 @@ impl Writer {
     pub fn finish(mut self) -> Encoded {
         self.cut_tail();
         let freeze = |chunk| match chunk {
-            Chunk::Owned(bytes) => bytes.freeze(),
-            Chunk::Shared(bytes) => bytes,
+            Chunk::Owned(bytes) => Piece::Bytes(bytes.freeze()),
+            Chunk::Shared(bytes) => Piece::Bytes(bytes),
+            Chunk::Slice(slice) => Piece::Slice(slice),
         };
-        Encoded { chunks: self.chunks.into_iter().map(freeze).collect(), len: self.chunks_len }
+        Encoded { pieces: self.chunks.into_iter().map(freeze).collect(), len: self.chunks_len }
     }
 
     /// What was written since [`Self::framed`], as a frame: four bytes of length in front.
@@ -272,7 +280,7 @@ impl Writer {
         field: &'static str,
     ) -> Result<(), EncodeError> {
         self.long_length(value.map(Records::len), flexible, field)?;
-        value.into_iter().flat_map(Records::chunks).for_each(|bytes| self.splice(bytes));
+        value.into_iter().flat_map(Records::pieces).for_each(|piece| self.splice_piece(piece));
         Ok(())
     }
 
@@ -341,7 +349,7 @@ impl Writer {
         encode(&mut field)?;
         self.unsigned_varint(tag);
         self.unsigned_varint(length_i32("tagged field", field.len())?.cast_unsigned());
-        field.finish().chunks.iter().for_each(|chunk| self.splice(chunk));
+        field.finish().pieces.iter().for_each(|piece| self.splice_piece(piece));
         Ok(())
     }
 
@@ -353,6 +361,16 @@ impl Writer {
         }
         self.cut_tail();
         self.push(Chunk::Shared(bytes.clone()));
+    }
+
+    fn splice_piece(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Bytes(bytes) => self.splice(bytes),
+            Piece::Slice(slice) => {
+                self.cut_tail();
+                self.push(Chunk::Slice(slice.clone()));
+            }
+        }
     }
 }
 
@@ -400,9 +418,9 @@ mod tests {
         writer.splice(&long);
         writer.i8(8);
         let encoded = writer.finish();
-        let lengths: Vec<usize> = encoded.chunks().iter().map(Bytes::len).collect();
+        let lengths: Vec<usize> = encoded.pieces().iter().map(Piece::len).collect();
         assert_eq!(lengths, [SPLICE_BYTES_MIN, SPLICE_BYTES_MIN, 1]);
-        assert_eq!(encoded.chunks()[1].as_ptr(), long.as_ptr());
+        assert_eq!(encoded.pieces()[1].bytes().unwrap().as_ptr(), long.as_ptr());
         assert_eq!(encoded.len(), 2 * SPLICE_BYTES_MIN + 1);
     }
 
@@ -412,8 +430,8 @@ mod tests {
         writer.i16(5);
         writer.splice(&Bytes::from(vec![1; SPLICE_BYTES_MIN]));
         let frame = writer.finish_frame().unwrap();
-        assert_eq!(frame.chunks().len(), 2);
-        assert_eq!(frame.chunks()[0].as_ref(), [0, 0, 0x10, 2, 0, 5]);
+        assert_eq!(frame.pieces().len(), 2);
+        assert_eq!(frame.pieces()[0].bytes().unwrap().as_ref(), [0, 0, 0x10, 2, 0, 5]);
         assert_eq!(Writer::framed().finish_frame().unwrap().to_bytes().as_ref(), [0; 4]);
     }
 

@@ -18,6 +18,7 @@ mod fetch;
 mod format;
 mod index;
 mod reader;
+mod slices;
 #[cfg(test)]
 pub(crate) mod testing;
 mod walk;
@@ -36,6 +37,10 @@ pub use self::{
     },
     index::ProducerTracker,
     reader::{ColdRead, ObjectReader, ReaderOptions},
+};
+pub(crate) use self::{
+    slices::{Form, SLICE_BYTES_MIN},
+    walk::Wanted,
 };
 use crate::compaction::CleaningPolicy;
 pub use crate::object_store::{ObjectStorage, StorageOptions};

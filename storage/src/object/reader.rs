@@ -12,21 +12,21 @@ use std::{
     collections::BTreeSet,
     fs::File,
     ops::Range,
-    os::unix::fs::FileExt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use common::{ObjectId, PartitionKey, spawn::Spawner};
-use protocol::records::batches;
+use protocol::{Records, Source, records::batches};
 use tracing::error;
 
 use super::{
     Error, ObjectRef, Result,
     fetch::{Fetcher, get_range},
     format::{Footer, PartitionFooter, ProducerUpdate},
-    walk::{Damage, Found, Walk, Wanted},
+    slices::{self, Buffers, Form, Found, LocalObject},
+    walk::{Damage, Walk, Wanted},
 };
 use crate::{cache::Cache, object_store::ObjectStorage};
 
@@ -74,7 +74,8 @@ struct Inner {
     spawner: Spawner,
     fetcher: Arc<Fetcher>,
     footers: Cache<ObjectId, Arc<Footer>>,
-    files: Cache<ObjectId, Arc<File>>,
+    files: Cache<ObjectId, Arc<LocalObject>>,
+    buffers: Buffers,
     /// Where the last read of a partition in an object ended: the next one from there is
     /// sequential.
     ends: Cache<(ObjectId, PartitionKey), i64>,
@@ -93,6 +94,7 @@ impl ObjectReader {
                 fetcher: Arc::new(fetcher),
                 footers: Cache::new("object_footers", options.footer_bytes),
                 files: Cache::new("object_files", options.files_open_max),
+                buffers: Buffers::default(),
                 ends: Cache::new("object_readers", 4096),
                 damage: Mutex::default(),
             }),
@@ -116,21 +118,34 @@ impl ObjectReader {
         min_one_batch: bool,
     ) -> Result<ColdRead> {
         let wanted = Wanted { from_offset, end_offset, max_bytes, min_one_batch };
+        let (records, next_offset) = self.read_as(object, key, wanted, Form::Memory).await?;
+        Ok(ColdRead { records: records.chunks().cloned().collect(), next_offset })
+    }
+
+    /// As [`Self::read`], in either form; also the offset after what was read. Slices are checked
+    /// as bytes in memory are.
+    pub(crate) async fn read_as(
+        &self,
+        object: &Arc<ObjectRef>,
+        key: &PartitionKey,
+        wanted: Wanted,
+        form: Form,
+    ) -> Result<Found> {
         let footer = self.footer(object).await?;
-        let partition = held(object, &footer, key, from_offset)?;
+        let partition = held(object, &footer, key, wanted.from_offset)?;
         let walk = || {
-            Walk::new(&footer, partition, wanted).ok_or_else(|| not_held(object, key, from_offset))
+            Walk::new(&footer, partition, wanted)
+                .ok_or_else(|| not_held(object, key, wanted.from_offset))
         };
-        let found = match self.inner.storage.local_path(&object.key) {
-            Some(path) => self.walk_file(object, key, path, walk()?).await?,
-            None => match self.walk_remote(object, key, walk()?).await {
-                // The transfer may be to blame: ask the store once more.
-                Err(Error::Damaged { .. }) => self.walk_remote(object, key, walk()?).await,
-                result => result,
-            }
-            .inspect_err(|error| self.report(error))?,
-        };
-        Ok(ColdRead { records: found.records, next_offset: found.next_offset })
+        if let Some(path) = self.inner.storage.local_path(&object.key) {
+            return self.walk_file(object, key, path, walk()?, form).await;
+        }
+        match self.walk_remote(object, key, walk()?).await {
+            // The transfer may be to blame: ask the store once more.
+            Err(Error::Damaged { .. }) => self.walk_remote(object, key, walk()?).await,
+            result => result,
+        }
+        .inspect_err(|error| self.report(error))
     }
 
     /// The first batch of the partition in this object whose largest timestamp is at least
@@ -233,17 +248,11 @@ impl ObjectReader {
         object: &Arc<ObjectRef>,
         key: &PartitionKey,
         path: PathBuf,
-        mut walk: Walk,
+        walk: Walk,
+        form: Form,
     ) -> Result<Found> {
-        let file = self.file(object, path).await?;
-        let result = self.blocking(object, move || {
-            while let Some(range) = walk.need() {
-                if let Err(damage) = walk.feed(&read_at(&file, &range)?) {
-                    return Ok(Err(damage));
-                }
-            }
-            Ok(Ok(walk.finish()))
-        });
+        let (file, inner) = (self.file(object, path).await?, Arc::clone(&self.inner));
+        let result = self.blocking(object, move || slices::walk(&file, walk, form, &inner.buffers));
         result
             .await?
             .map_err(|Damage { position, reason }| damaged(object, key, position, reason))
@@ -260,26 +269,31 @@ impl ObjectReader {
         let fetcher = &self.inner.fetcher;
         let reader = (object.id, *key);
         let sequential = self.inner.ends.get(&reader).is_some_and(|end| end == walk.next_offset());
+        let mut records = Records::new();
         while let Some(range) = walk.need() {
             if sequential {
                 fetcher.read_ahead(object, range.end);
             }
             let bytes = fetcher.read(object, range.clone()).await?;
-            if let Err(Damage { position, reason }) = walk.feed(&bytes) {
-                fetcher.forget(object, &range);
-                return Err(damaged(object, key, position, reason));
+            match walk.feed(&bytes) {
+                Ok(taken) => records.push(bytes.slice(taken)),
+                Err(Damage { position, reason }) => {
+                    fetcher.forget(object, &range);
+                    return Err(damaged(object, key, position, reason));
+                }
             }
         }
-        let found = walk.finish();
-        self.inner.ends.insert(reader, found.next_offset, 1);
-        Ok(found)
+        let next_offset = walk.next_offset();
+        self.inner.ends.insert(reader, next_offset, 1);
+        Ok((records, next_offset))
     }
 
-    async fn file(&self, object: &Arc<ObjectRef>, path: PathBuf) -> Result<Arc<File>> {
+    async fn file(&self, object: &Arc<ObjectRef>, path: PathBuf) -> Result<Arc<LocalObject>> {
         if let Some(file) = self.inner.files.get(&object.id) {
             return Ok(file);
         }
-        let file = Arc::new(self.blocking(object, move || File::open(path)).await?);
+        let file = self.blocking(object, move || File::open(path)).await?;
+        let file = Arc::new(LocalObject::new(file));
         self.inner.files.insert(object.id, Arc::clone(&file), 1);
         Ok(file)
     }
@@ -357,9 +371,7 @@ fn check_footer(object: &ObjectRef, bytes: &[u8]) -> Result<Footer> {
     Ok(footer)
 }
 
-fn read_at(file: &File, range: &Range<u64>) -> std::io::Result<Bytes> {
+fn read_at(file: &LocalObject, range: &Range<u64>) -> std::io::Result<Bytes> {
     let len = usize::try_from(range.end - range.start).map_err(std::io::Error::other)?;
-    let mut bytes = BytesMut::zeroed(len);
-    file.read_exact_at(&mut bytes, range.start)?;
-    Ok(bytes.freeze())
+    file.read_at(range.start, len)
 }

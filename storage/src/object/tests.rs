@@ -8,7 +8,7 @@ use bytes::Bytes;
 use common::{ObjectId, PartitionKey, clock::TokioClock, rng::Rng};
 use metadata::{Extent, ObjectLevel};
 use proptest::prelude::*;
-use protocol::records::BatchHeader;
+use protocol::{Piece, Records, records::BatchHeader};
 use uuid::Uuid;
 
 use super::{
@@ -111,6 +111,20 @@ fn reader(storage: &Arc<ObjectStorage>) -> ObjectReader {
     ObjectReader::new(Arc::clone(storage), spawner(), &ReaderOptions::default())
 }
 
+/// All bytes, those in files too.
+fn joined(records: &Records) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(records.len());
+    for piece in records.pieces() {
+        match piece {
+            Piece::Bytes(memory) => bytes.extend_from_slice(memory),
+            Piece::Slice(slice) => {
+                bytes.extend_from_slice(&slice.source.read_at(slice.position, slice.len).unwrap());
+            }
+        }
+    }
+    bytes
+}
+
 /// Reads from every offset, with different bounds, and compares with what went in.
 async fn sweep(reader: &ObjectReader, fixture: &Fixture) {
     for (key, batches) in &fixture.batches {
@@ -134,6 +148,16 @@ async fn sweep(reader: &ObjectReader, fixture: &Fixture) {
                 }
                 assert!(read.records.concat() == expected, "{key} {offset} {max_bytes} {until}");
                 assert_eq!(read.next_offset, next_offset);
+                let wanted = Wanted {
+                    from_offset: offset,
+                    end_offset: until,
+                    max_bytes,
+                    min_one_batch: true,
+                };
+                let sliced = reader.read_as(&fixture.object, key, wanted, Form::Slices).await;
+                let (records, next) = sliced.unwrap();
+                assert!(joined(&records) == expected, "{key} {offset} {max_bytes} {until}");
+                assert_eq!(next, next_offset);
             }
             let none = reader.read(&fixture.object, key, offset, end, 1, false).await.unwrap();
             assert_eq!((none.records.len(), none.next_offset), (0, offset));
@@ -234,6 +258,17 @@ async fn read_damaged(storage: &Arc<ObjectStorage>, fixture: &Fixture) -> bool {
                 noticed = true;
             }
             Err(error) => panic!("{error}"),
+        }
+        // What is sent from a file was checked just as well.
+        let all = Wanted {
+            from_offset: 1000,
+            end_offset: i64::MAX,
+            max_bytes: usize::MAX,
+            min_one_batch: true,
+        };
+        match reader.read_as(&fixture.object, key, all, Form::Slices).await {
+            Ok((records, _)) => assert!(joined(&records) == batches.concat(), "wrong bytes"),
+            Err(error) => assert!(noticed, "{error}"),
         }
     }
     noticed

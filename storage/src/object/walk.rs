@@ -7,7 +7,6 @@
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use bytes::Bytes;
 use common::limits::WAL_BLOCK_ALIGN;
 use protocol::records::{BatchHeader, BatchRef};
 
@@ -16,15 +15,15 @@ use crate::wal::block::{BLOCK_HEADER_BYTES, BatchEntry, BlockHeader, Directory, 
 
 /// What is wanted of one partition in one object.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// The first offset; batches that end below it are left out.
-    pub(super) from_offset: i64,
+    pub(crate) from_offset: i64,
     /// Batches that start at or above it are left out.
-    pub(super) end_offset: i64,
+    pub(crate) end_offset: i64,
     /// Bound on the bytes given out.
-    pub(super) max_bytes: usize,
+    pub(crate) max_bytes: usize,
     /// Give the first batch out even if it alone exceeds the bound.
-    pub(super) min_one_batch: bool,
+    pub(crate) min_one_batch: bool,
 }
 
 /// What is wrong, and where.
@@ -32,15 +31,6 @@ pub(super) struct Wanted {
 pub(super) struct Damage {
     pub(super) position: u64,
     pub(super) reason: String,
-}
-
-/// What a walk has found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Whole batches.
-    pub(super) records: Vec<Bytes>,
-    /// The offset after the last batch, or the one asked for.
-    pub(super) next_offset: i64,
 }
 
 /// A walk through either layout.
@@ -94,20 +84,13 @@ impl Walk {
         }
     }
 
-    /// Takes the bytes of the range last asked for.
-    pub(super) fn feed(&mut self, bytes: &Bytes) -> Result<(), Damage> {
+    /// Takes the bytes of the range last asked for. Returns which of them are given out: whole
+    /// batches, contiguous; often none.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Range<usize>, Damage> {
         match self {
             Self::Blocks(walk) => walk.feed(bytes),
             Self::Batches(walk) => walk.feed(bytes),
         }
-    }
-
-    pub(super) fn finish(self) -> Found {
-        let gather = match self {
-            Self::Blocks(walk) => walk.gather,
-            Self::Batches(walk) => walk.gather,
-        };
-        Found { records: gather.records, next_offset: gather.next_offset }
     }
 }
 
@@ -119,7 +102,6 @@ struct Gather {
     room: usize,
     first_at_any_size: bool,
     full: bool,
-    records: Vec<Bytes>,
 }
 
 impl Gather {
@@ -130,7 +112,6 @@ impl Gather {
             room: wanted.max_bytes,
             first_at_any_size: wanted.min_one_batch,
             full: false,
-            records: Vec::new(),
         }
     }
 
@@ -197,21 +178,21 @@ impl BlocksWalk {
         }
     }
 
-    fn feed(&mut self, bytes: &Bytes) -> Result<(), Damage> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<Range<usize>, Damage> {
         match std::mem::replace(&mut self.state, State::Head) {
-            State::Head => self.feed_head(bytes),
-            State::Directory(header) => self.feed_directory(&header, bytes),
+            State::Head => self.feed_head(bytes).map(|()| 0..0),
+            State::Directory(header) => self.feed_directory(&header, bytes).map(|()| 0..0),
             State::Payload { mut wanted, next_block } => {
                 if let Some(run) = wanted.pop_front() {
-                    self.feed_payload(&run, bytes)?;
+                    self.check_payload(&run, bytes)?;
                 }
                 self.advance(wanted, next_block);
-                Ok(())
+                Ok(0..bytes.len())
             }
         }
     }
 
-    fn feed_head(&mut self, bytes: &Bytes) -> Result<(), Damage> {
+    fn feed_head(&mut self, bytes: &[u8]) -> Result<(), Damage> {
         let header = BlockHeader::decode(bytes).map_err(|error| self.damage(&error))?;
         if header.position != self.origin_from + self.block
             || self.block + header.total_len() > self.data_len
@@ -272,8 +253,8 @@ impl BlocksWalk {
         })
     }
 
-    fn feed_payload(&mut self, run: &WantedRun, bytes: &Bytes) -> Result<(), Damage> {
-        let mut rest: &[u8] = bytes;
+    fn check_payload(&self, run: &WantedRun, bytes: &[u8]) -> Result<(), Damage> {
+        let mut rest = bytes;
         let mut last_offset = None;
         for entry in &run.batches {
             let position = run.range.end - rest.len() as u64;
@@ -292,7 +273,6 @@ impl BlocksWalk {
             let reason = "batches do not end where their block's directory says".to_owned();
             return Err(Damage { position: run.range.start, reason });
         }
-        self.gather.records.push(bytes.clone());
         Ok(())
     }
 
@@ -335,9 +315,9 @@ impl BatchesWalk {
         Some(start..end)
     }
 
-    fn feed(&mut self, bytes: &Bytes) -> Result<(), Damage> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<Range<usize>, Damage> {
         let entry = self.partition().and_then(|partition| partition.index.get(self.entry)).copied();
-        let Some(entry) = entry else { return Ok(()) };
+        let Some(entry) = entry else { return Ok(0..0) };
         let computed = crc32c::crc32c(bytes);
         if computed != entry.crc32c {
             let stored = entry.crc32c;
@@ -364,10 +344,7 @@ impl BatchesWalk {
             let reason = "a batch ends outside its segment".to_owned();
             return Err(Damage { position: entry.position, reason });
         }
-        if !taken.is_empty() {
-            self.gather.records.push(bytes.slice(taken));
-        }
         self.entry += 1;
-        Ok(())
+        Ok(taken)
     }
 }

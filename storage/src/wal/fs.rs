@@ -4,7 +4,7 @@
 //! Invariant: when [`WalFs::create`] returns, the file's blocks exist on disk, zeroed, its head is
 //! synced and so is its name; a name that ends in `.log` is never seen without a whole head.
 
-use std::{fmt, io, path::Path, sync::Arc};
+use std::{fmt, io, os::fd::BorrowedFd, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,6 +59,17 @@ pub trait WalFile: Send + Sync + fmt::Debug {
 pub trait WalRead: Send + Sync + fmt::Debug {
     /// Exactly `len` bytes at `position`; `UnexpectedEof` past the end. May block.
     fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes>;
+
+    /// Fills `buffer` with the bytes at `position`; `UnexpectedEof` past the end. May block.
+    fn read_exact_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        buffer.copy_from_slice(&self.read_at(position, buffer.len())?);
+        Ok(())
+    }
+
+    /// The open file, where it is one of the operating system.
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Bytes of the file now.
     fn len(&self) -> io::Result<u64>;

@@ -33,12 +33,12 @@ mod start;
 mod writer;
 mod zero;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::PartitionKey;
-use protocol::records::BatchHeader;
+use protocol::{Source, records::BatchHeader};
 
 pub use self::{
     completion::{Completion, CompletionWaiter},
@@ -169,6 +169,17 @@ impl WalFileRef {
     /// The system's.
     pub fn len(&self) -> io::Result<u64> {
         self.reader.len()
+    }
+}
+
+/// Synced runs never change, and the file stays readable while somebody refers to it.
+impl Source for WalFileRef {
+    fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        self.reader.read_at(position, len)
+    }
+
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.reader.file()
     }
 }
 

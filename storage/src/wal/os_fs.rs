@@ -4,7 +4,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice},
-    os::unix::fs::FileExt,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt,
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -193,6 +196,14 @@ impl WalRead for OsWalRead {
         let mut bytes = vec![0; len];
         self.file.read_exact_at(&mut bytes, position)?;
         Ok(bytes.into())
+    }
+
+    fn read_exact_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, position)
+    }
+
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use streamhouse_storage::{IsolationLevel, ReadError, ReadRequest, ReadWaiter};
+use protocol::{Piece, Records};
+use streamhouse_storage::{Acks, IsolationLevel, ReadError, ReadRequest, ReadWaiter};
 
 use crate::harness::*;
 
@@ -85,4 +86,53 @@ async fn a_waiter_is_woken_by_its_partition_only() {
     assert!(futures::poll!(woken.as_mut()).is_pending());
     produce_numbered(&broker.partition(0), 1).await;
     woken.await;
+}
+
+/// All bytes, those in files too, and how many of them are in files.
+fn joined(records: &Records) -> (Vec<u8>, usize) {
+    let mut bytes = Vec::with_capacity(records.len());
+    for piece in records.pieces() {
+        match piece {
+            Piece::Bytes(memory) => bytes.extend_from_slice(memory),
+            Piece::Slice(slice) => {
+                bytes.extend_from_slice(&slice.source.read_at(slice.position, slice.len).unwrap());
+            }
+        }
+    }
+    (bytes, records.len() - records.memory_len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_gets_the_same_batches_from_files_as_from_memory() {
+    let mut machine = Machine::new(16);
+    machine.config.tail_bytes = 200_000;
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    // Batches of many sizes, several of them in one run.
+    for group in 0..6_usize {
+        let appended: Vec<_> = (0..8)
+            .map(|n| {
+                let value = "v".repeat(1 + (n * 7919 + group * 131) % 40_000);
+                let bytes = batch(None, START_MS, &[&value, &value]);
+                append(&partition, Acks::All, &bytes).unwrap()
+            })
+            .collect();
+        for appended in appended {
+            appended.ticket.wait().await.unwrap();
+        }
+    }
+    let end = partition.offsets().high_watermark;
+    let mut in_files = 0;
+    for offset in 0..end {
+        for (max_bytes, min_one_batch) in [(1, true), (1, false), (100_000, true), (1 << 20, false)]
+        {
+            let request = at(offset, max_bytes, min_one_batch);
+            let expected = partition.read(request).await.unwrap().records;
+            let found = partition.read_for_socket(request).await.unwrap().records;
+            let (bytes, sliced) = joined(&found);
+            assert!(bytes == expected.to_bytes(), "from {offset}, {max_bytes}, {min_one_batch}");
+            in_files += sliced;
+        }
+    }
+    assert!(in_files > 1 << 20, "{in_files}");
 }

@@ -156,10 +156,10 @@ impl PartitionRead {
             min_one_batch: share.min_one_batch,
             isolation: limits.isolation,
         };
-        self.data = match partition.read(request).await {
+        self.data = match partition.read_for_socket(request).await {
             Ok(result) => {
                 self.seen_high_watermark = result.high_watermark;
-                self.keep(broker, reserved, share.max_bytes, result.records.len());
+                self.keep(broker, reserved, share.max_bytes, result.records.memory_len());
                 answer(self.key.partition, result, limits.isolation)
             }
             Err(refused) => self.refuse(&refused, limits),
@@ -211,8 +211,8 @@ impl PartitionRead {
         (bound..=offsets.log_end).contains(&self.fetch.fetch_offset)
     }
 
-    /// Holds on to as much memory as was read, not as might have been: less as a rule, more where
-    /// the first batch alone is larger than was asked for.
+    /// Holds on to as much memory as was read into it, not as might have been: less as a rule (none
+    /// for what stays in files), more where the first batch alone is larger than was asked for.
     fn keep(&mut self, broker: &Broker, reserved: Reservation, reserved_bytes: usize, read: usize) {
         self.reservation = match read {
             0 => None,

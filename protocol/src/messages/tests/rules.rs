@@ -118,7 +118,9 @@ fn records_go_out_in_the_slices_they_came_in() {
     response.encode(&mut writer, 17).unwrap();
     let encoded = writer.finish();
     for slice in &slices {
-        assert!(encoded.chunks().iter().any(|chunk| chunk.as_ptr() == slice.as_ptr()));
+        assert!(
+            encoded.pieces().iter().any(|piece| piece.bytes().unwrap().as_ptr() == slice.as_ptr())
+        );
     }
     let frame = encoded.to_bytes();
     let decoded: FetchResponse = decode_all(&frame, 17);

@@ -133,6 +133,7 @@ fn main_class(tool: &str) -> Result<&'static str> {
         "kafka-delete-records" => "org.apache.kafka.tools.DeleteRecordsCommand",
         "kafka-features" => "org.apache.kafka.tools.FeatureCommand",
         "kafka-get-offsets" => "org.apache.kafka.tools.GetOffsetShell",
+        "kafka-log-compaction-tester" => "org.apache.kafka.tools.LogCompactionTester",
         "kafka-leader-election" => "org.apache.kafka.tools.LeaderElectionCommand",
         "kafka-log-dirs" => "org.apache.kafka.tools.LogDirsCommand",
         "kafka-metadata-quorum" => "org.apache.kafka.tools.MetadataQuorumCommand",

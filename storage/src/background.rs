@@ -72,15 +72,18 @@ impl Log {
             tokio::time::sleep(self.deps.config.cleaner_backoff).await;
             self.seal_for_cleaning().await;
             let round = cleaner.clean_once().await;
-            // A transaction that only memory has forgotten would be back after a crash, and the
-            // next round may remove its marker.
-            while round.forgotten > 0 {
-                match self.snapshot_producers().await {
-                    Ok(()) => break,
-                    Err(error) => warn!(%error, "producer snapshot failed, cleaning waits"),
-                }
-                tokio::time::sleep(self.deps.config.cleaner_backoff).await;
+            if round.forgotten > 0 {
+                self.make_forgetting_durable().await;
             }
+        }
+    }
+
+    /// A transaction that only memory has forgotten would be back after a crash, and the next round
+    /// may remove its marker.
+    async fn make_forgetting_durable(&self) {
+        while let Err(error) = self.snapshot_producers().await {
+            warn!(%error, "producer snapshot failed, cleaning waits");
+            tokio::time::sleep(self.deps.config.cleaner_backoff).await;
         }
     }
 

@@ -501,6 +501,14 @@ impl ExtentTarget for Partition {
         state
             .extents
             .retain(|base, stored| !(covered.contains(base) && inputs.contains(&stored.object.id)));
+        if state.config.cleanup_policy.compact {
+            // Readers get what compaction left, not what memory still holds.
+            let end = state.runs.partition_point(|run| run.last_offset < end_offset);
+            for run in state.runs.range_mut(..end) {
+                run.data = None;
+            }
+            state.drop_stored_runs();
+        }
         // The log start may have passed an output while it was being written.
         let log_start = state.log_start;
         for (object, extent) in outputs.iter().filter(|(_, extent)| extent.end_offset > log_start) {

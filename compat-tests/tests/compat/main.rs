@@ -9,6 +9,7 @@
 )]
 #![allow(missing_docs)]
 
+mod compaction;
 mod disk_full;
 mod flights;
 mod java_tools;

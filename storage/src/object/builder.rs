@@ -163,11 +163,14 @@ fn end_marker(
         .map_err(|_| FormatError::Invalid("an unreadable control batch"))
 }
 
-/// Decodes and verifies a whole block; also returns its payload.
+/// A block's directory, the headers of each run's batches, and its payload.
+type VerifiedBlock<'b> = (Directory, Vec<Vec<BatchHeader>>, &'b [u8]);
+
+/// Decodes and verifies a whole block.
 fn verify_block<'b>(
     header: &BlockHeader,
     bytes: &'b [u8],
-) -> std::result::Result<(Directory, Vec<Vec<BatchHeader>>, &'b [u8]), BlockError> {
+) -> std::result::Result<VerifiedBlock<'b>, BlockError> {
     let cut =
         || BlockError::Truncated { needed: header.content_len(), available: bytes.len() as u64 };
     let payload_start = usize::try_from(header.payload_start()).map_err(|_| cut())?;

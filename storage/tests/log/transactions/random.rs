@@ -170,7 +170,7 @@ impl World {
         machine.config.wal_file_bytes = 1 << 16;
         machine.config.tail_bytes = 8 << 10;
         machine.config.compaction.extents_min = 2;
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             machine.topic_config.durability = Durability::Object;
         }
         let broker = Some(machine.start(1).await);
@@ -381,7 +381,7 @@ impl World {
 
 async fn run(seed: u64) {
     let mut world = World::new(seed).await;
-    let deletes = seed % 2 == 0;
+    let deletes = seed.is_multiple_of(2);
     for _ in 0..60 {
         match world.rng.below(40) {
             0..=17 => world.append(),

@@ -1,0 +1,85 @@
+//! Compacted topics, as clients see them: of each key the last record stays, whatever happens.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use streamhouse_compat_tests::clients::kcat;
+use streamhouse_compat_tests::target::{Broker, Options};
+use streamhouse_compat_tests::tools::Tools;
+
+/// How long compaction may take until a reader sees the last record per key only.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn eager(data: &std::path::Path) -> Options {
+    Options::new(data)
+        .busy()
+        .setting("log.cleaner.backoff.ms=100")
+        .setting("log.segment.bytes=1048576")
+        .setting("log.cleaner.min.cleanable.ratio=0.01")
+}
+
+fn create(bootstrap: &str, topic: &str) {
+    let mut tools = Tools::start(bootstrap).unwrap();
+    let configs = "--config cleanup.policy=compact --config segment.ms=100";
+    tools.ok(&format!("kafka-topics --create --topic {topic} {configs}")).unwrap();
+}
+
+/// `KEY:VALUE` lines of `count` records over `keys` keys, values from `first` on.
+fn lines(first: u32, count: u32, keys: u32) -> String {
+    let mut lines = String::new();
+    for n in first..first + count {
+        writeln!(lines, "key-{}:value-{n}", n % keys).unwrap();
+    }
+    lines
+}
+
+/// The whole topic as key, value and offset.
+fn read(bootstrap: &str, topic: &str) -> Vec<(String, String, i64)> {
+    let arguments = ["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%k:%s:%o\\n"];
+    let out = String::from_utf8(kcat(bootstrap, &arguments, b"").unwrap()).unwrap();
+    let parse = |line: &str| {
+        let mut parts = line.split(':');
+        let mut part = || parts.next().unwrap().to_owned();
+        (part(), part(), part().parse().unwrap())
+    };
+    out.lines().map(parse).collect()
+}
+
+fn last_per_key(records: &[(String, String, i64)]) -> BTreeMap<String, String> {
+    records.iter().map(|(key, value, _)| (key.clone(), value.clone())).collect()
+}
+
+#[test]
+fn a_reader_from_the_start_gets_the_last_record_per_key_and_restarts_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start_with(eager(&dir.path().join("data"))).unwrap();
+    let bootstrap = broker.bootstrap();
+    create(&bootstrap, "changes");
+    for round in 0..3 {
+        let input = lines(round * 20_000, 20_000, 500);
+        kcat(&bootstrap, &["-P", "-t", "changes", "-K", ":"], input.as_bytes()).unwrap();
+        // A crash in the middle of uploads and passes.
+        broker.kill().unwrap();
+        broker.restart().unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let expected: BTreeMap<String, String> =
+        (59_500..60_000).map(|n| (format!("key-{}", n % 500), format!("value-{n}"))).collect();
+    loop {
+        let found = read(&bootstrap, "changes");
+        assert!(found.is_sorted_by_key(|(_, _, offset)| *offset));
+        assert_eq!(last_per_key(&found), expected);
+        if found.len() == expected.len() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} records are left after a minute", found.len());
+    }
+    // Tombstones take their keys along.
+    let tombstones: String = (0..500).map(|key| format!("key-{key}:\n")).collect();
+    kcat(&bootstrap, &["-P", "-t", "changes", "-K", ":", "-Z"], tombstones.as_bytes()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while read(&bootstrap, "changes").iter().any(|(_, value, _)| !value.is_empty()) {
+        assert!(Instant::now() < deadline, "deleted keys still have values after a minute");
+    }
+}

@@ -86,6 +86,9 @@ routes! {
     exclusive DeleteRecords => handlers::delete_records::DeleteRecords;
     exclusive InitProducerId => handlers::init_producer_id::InitProducerId;
     exclusive OffsetForLeaderEpoch => handlers::offset_for_leader_epoch::OffsetForLeaderEpoch;
+    exclusive DescribeAcls => handlers::describe_acls::DescribeAcls;
+    exclusive CreateAcls => handlers::create_acls::CreateAcls;
+    exclusive DeleteAcls => handlers::delete_acls::DeleteAcls;
     exclusive DescribeConfigs => handlers::describe_configs::DescribeConfigs;
     exclusive AlterConfigs => handlers::alter_configs::AlterConfigs;
     exclusive DescribeLogDirs => handlers::describe_log_dirs::DescribeLogDirs;

@@ -214,7 +214,7 @@ impl Partition {
                 } else {
                     self.max_in_batch(batch, first)?
                 };
-                if of_batch > max && !header.is_control() {
+                if of_batch > max {
                     (max, best) = (of_batch, Some(chunk.slice_ref(batch.bytes())));
                 }
             }
@@ -275,7 +275,7 @@ impl Partition {
         Ok(max)
     }
 
-    /// The first record from offset `first` on that matches; none of a control batch does.
+    /// The first record from offset `first` on that matches; a marker may, as in Kafka.
     fn find_in_batch(
         &self,
         batch: &BatchRef<'_>,
@@ -283,9 +283,6 @@ impl Partition {
         mut matches: impl FnMut(i64) -> bool,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let header = batch.header();
-        if header.is_control() {
-            return Ok(None);
-        }
         let damaged = |reason: String| self.damaged(header.base_offset, &reason);
         let records = batch
             .decompressed(DecompressLimit { max_bytes: DECOMPRESSED_BYTES_MAX })

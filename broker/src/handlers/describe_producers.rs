@@ -132,6 +132,18 @@ mod tests {
             let response = client.call(&request, 9).await.unwrap();
             assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
         }
+        // Another producer has written nothing here, but its coordinator ended its transaction.
+        let end = storage::EndTransaction {
+            producer_id: common::ProducerId(9),
+            producer_epoch: 5,
+            commit: true,
+            coordinator_epoch: 4,
+            transaction_version: 2,
+        };
+        let image = broker.broker.catalog.image();
+        let partition = image.by_name("t").unwrap().partition(0).unwrap();
+        let marker = partition.append_marker(end, storage::Acks::All).unwrap();
+        marker.ticket.wait().await.unwrap();
         let topic = |name: &str, partition_indexes: &[i32]| TopicRequest {
             name: name.to_owned(),
             partition_indexes: partition_indexes.to_vec(),
@@ -143,6 +155,9 @@ mod tests {
         assert_eq!((producer.producer_id, producer.producer_epoch), (7, 3));
         assert_eq!((producer.last_sequence, producer.last_timestamp), (3, EPOCH_MS));
         assert_eq!((producer.coordinator_epoch, producer.current_txn_start_offset), (-1, -1));
+        let producer = &response.topics[0].partitions[0].active_producers[1];
+        assert_eq!((producer.producer_id, producer.producer_epoch), (9, 5));
+        assert_eq!((producer.last_sequence, producer.coordinator_epoch), (-1, 4));
         let unknown = ErrorCode::UnknownTopicOrPartition.code();
         assert_eq!(response.topics[0].partitions[1].error_code, unknown);
         assert_eq!(response.topics[1].partitions[0].error_code, unknown);

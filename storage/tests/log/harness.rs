@@ -16,8 +16,9 @@ use common::{
     rng::Rng,
     spawn::{Fatal, Spawner},
 };
+use futures::StreamExt;
 use metadata::{Image, MemoryStore, MetadataStore, NewTopic, OpenSession, Topic};
-use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
 use protocol::records::{
     BatchBuilder, Compression, CompressionPolicy, DecompressLimit, Header, TimestampType,
     batch_refs, validate_produce,
@@ -114,7 +115,7 @@ impl Machine {
         let image: Image = self.metadata.load().await.unwrap();
         let clock = Arc::new(TokioClock::starting_at(START_MS));
         let objects = ObjectStorage::new(
-            Arc::new(self.store.clone()) as Arc<dyn object_store::ObjectStore>,
+            Arc::new(self.store.clone()) as Arc<dyn ObjectStore>,
             StorageOptions::default(),
             Arc::clone(&clock) as _,
             self.rng.clone(),
@@ -134,6 +135,15 @@ impl Machine {
         let log = Log::open(deps, &image, |_| Arc::clone(&config)).await?;
         let topic_id = self.topic.as_ref().unwrap().id;
         Ok(Broker { log, fatal, topic_id })
+    }
+
+    /// Removes the objects whose keys contain `part`.
+    pub(crate) async fn delete_objects(&self, part: &str) {
+        let found: Vec<_> = self.store.list(None).map(|found| found.unwrap()).collect().await;
+        let paths = found.into_iter().map(|found| found.location);
+        for path in paths.filter(|path| path.as_ref().contains(part)) {
+            self.store.delete(&path).await.unwrap();
+        }
     }
 
     /// The process is gone; the disk keeps what was written.

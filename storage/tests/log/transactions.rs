@@ -224,6 +224,40 @@ async fn an_open_transaction_and_its_coordinator_survive_crashes_and_uploads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_reads_no_footer_that_the_snapshot_covers() {
+    let mut machine = Machine::new(905);
+    let broker = machine.start(2).await;
+    acked(append_verified(&broker.partition(0), (7, 0, 0), &["a"])).await;
+    acked(append_verified(&broker.partition(0), (8, 0, 0), &["b"])).await;
+    acked(broker.partition(0).append_marker(end(8, 1, false), Acks::All)).await;
+    produce(&broker.partition(1), &batch(None, START_MS, &["plain"])).await.unwrap();
+    broker.log.shutdown().await;
+    machine.kill(broker);
+    // All that is left of the objects is what metadata and the snapshot say of them.
+    machine.delete_objects("/l0/").await;
+    let broker = machine.start(2).await;
+    let partition = broker.partition(0);
+    assert_eq!(partition.offsets().last_stable, 0);
+    assert_eq!(partition.producers()[0].txn_first_offset, Some(0));
+    acked(partition.append_marker(end(7, 1, true), Acks::All)).await;
+    assert_eq!(partition.aborted_transactions(0, 4).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_marker_is_found_by_its_time() {
+    let mut machine = Machine::new(906);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    acked(append_verified(&partition, (7, 0, 0), &["a"])).await;
+    pause(1_000).await;
+    acked(partition.append_marker(end(7, 1, true), Acks::All)).await;
+    let latest = partition.max_timestamp_offset(IsolationLevel::ReadCommitted).await.unwrap();
+    assert_eq!(latest.map(|found| found.offset), Some(1));
+    let later = partition.offset_for_timestamp(START_MS + 1, IsolationLevel::ReadCommitted).await;
+    assert_eq!(later.unwrap().map(|found| found.offset), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn deleting_records_moves_the_last_stable_offset_along_and_wakes_readers() {
     let mut machine = Machine::new(904);
     let broker = machine.start(1).await;

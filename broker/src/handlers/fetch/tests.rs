@@ -122,6 +122,83 @@ async fn read_committed_gets_an_empty_list_of_aborted_transactions() {
     assert_eq!(only(&response).aborted_transactions, Some(Vec::new()));
 }
 
+/// A partition of the topic, past the handlers.
+fn partition(broker: &TestBroker) -> Arc<storage::Partition> {
+    let image = broker.broker.catalog.image();
+    Arc::clone(image.by_name(TOPIC).unwrap().partition(0).unwrap())
+}
+
+/// A batch of a new transaction of producer 7.
+async fn begin_transaction(partition: &storage::Partition, value: &[u8]) {
+    let mut builder = protocol::records::BatchBuilder::new(protocol::records::Compression::None)
+        .producer(7, 0, 0)
+        .transactional(true);
+    builder.append(0, EPOCH_MS, None, Some(value), &[]).unwrap();
+    let bytes = builder.build().unwrap();
+    let create_time = protocol::records::TimestampType::CreateTime;
+    let records = protocol::records::ValidatedRecords::trusted(bytes, create_time, 0).unwrap();
+    let guard = partition.begin_verification(common::ProducerId(7), 0, 0, true).unwrap();
+    let (acks, origin) = (storage::Acks::All, storage::AppendOrigin::Client);
+    partition.append_as(records, acks, origin, guard).unwrap().ticket.wait().await.unwrap();
+}
+
+async fn end_transaction(partition: &storage::Partition, commit: bool) {
+    let end = storage::EndTransaction {
+        producer_id: common::ProducerId(7),
+        producer_epoch: 1,
+        commit,
+        coordinator_epoch: 0,
+        transaction_version: 2,
+    };
+    let marker = partition.append_marker(end, storage::Acks::All).unwrap();
+    marker.ticket.wait().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn read_committed_stops_at_the_last_stable_offset_and_is_told_what_was_aborted() {
+    let Setup { mut client, broker, id, _world } = setup(&[]).await;
+    let partition = partition(&broker);
+    produce(&mut client, 0, &[b"a"]).await;
+    begin_transaction(&partition, b"b").await;
+    produce(&mut client, 0, &[b"c"]).await;
+    let committed = FetchRequest { isolation_level: 1, ..request(id, &[(0, 0)]) };
+    let response = client.call(&committed, 12).await.unwrap();
+    let data = only(&response);
+    assert_eq!((data.high_watermark, data.last_stable_offset), (3, 1));
+    assert_eq!(values(data), [&b"a"[..]]);
+    assert_eq!(data.aborted_transactions, Some(Vec::new()));
+    let response = client.call(&request(id, &[(0, 0)]), 12).await.unwrap();
+    assert_eq!((values(only(&response)).len(), only(&response).last_stable_offset), (3, 1));
+    end_transaction(&partition, false).await;
+    let response = client.call(&committed, 12).await.unwrap();
+    let data = only(&response);
+    assert_eq!(data.last_stable_offset, 4);
+    let aborted = protocol::messages::fetch::AbortedTransaction {
+        producer_id: 7,
+        first_offset: 1,
+        ..Default::default()
+    };
+    assert_eq!(data.aborted_transactions, Some(vec![aborted]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_in_read_committed_is_answered_when_the_transaction_ends() {
+    let Setup { mut client, broker, id, _world } = setup(&[]).await;
+    let partition = partition(&broker);
+    begin_transaction(&partition, b"a").await;
+    let mut poll = FetchRequest { isolation_level: 1, ..request(id, &[(0, 0)]) };
+    poll.max_wait_ms = 60_000;
+    let mut poll = Box::pin(client.call(&poll, 12));
+    assert!(timeout(Duration::from_secs(1), poll.as_mut()).await.is_err());
+    // What comes behind an open transaction wakes nobody for long.
+    let mut other = broker.connect();
+    produce(&mut other, 0, &[b"b"]).await;
+    assert!(timeout(Duration::from_secs(1), poll.as_mut()).await.is_err());
+    end_transaction(&partition, true).await;
+    let response = timeout(Duration::from_secs(1), poll).await.unwrap().unwrap();
+    assert_eq!(values(only(&response))[..2], [&b"a"[..], b"b"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn offsets_outside_the_log_are_out_of_range() {
     let Setup { mut client, id, .. } = setup(&[]).await;

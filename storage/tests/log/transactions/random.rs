@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 
 use common::{ProducerId, rng::Rng};
-use futures::StreamExt;
-use object_store::{ObjectStore, ObjectStoreExt};
 use streamhouse_storage::{
     Acks, AppendError, Appended, Durability, Partition, wal::sim_fs::Faults,
 };
@@ -286,21 +284,13 @@ impl World {
         }
         self.pending.clear();
         if self.complete && self.rng.below(3) == 0 {
-            self.lose_snapshot().await;
+            // The next start has nothing but footers and the WAL.
+            self.machine.delete_objects("/producers/").await;
         }
         self.broker = Some(self.machine.start(1).await);
         let log_end = self.partition().offsets().log_end;
         self.model.cut(log_end, &format!("seed {} restarted", self.seed));
         self.last_stable = 0;
-    }
-
-    /// Leaves the next start with nothing but footers and the WAL.
-    async fn lose_snapshot(&self) {
-        let store = &self.machine.store;
-        let paths: Vec<_> = store.list(None).map(|found| found.unwrap().location).collect().await;
-        for path in paths.iter().filter(|path| path.as_ref().contains("/producers/")) {
-            store.delete(path).await.unwrap();
-        }
     }
 
     async fn delete_records(&mut self) {

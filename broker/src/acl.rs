@@ -76,6 +76,14 @@ const TOPIC_OPERATIONS: [Operation; 8] = [
     Operation::AlterConfigs,
 ];
 
+const GROUP_OPERATIONS: [Operation; 5] = [
+    Operation::Read,
+    Operation::Describe,
+    Operation::Delete,
+    Operation::DescribeConfigs,
+    Operation::AlterConfigs,
+];
+
 const CLUSTER_OPERATIONS: [Operation; 7] = [
     Operation::Create,
     Operation::ClusterAction,
@@ -96,6 +104,12 @@ pub fn topic_authorized_operations() -> i32 {
 #[must_use]
 pub fn cluster_authorized_operations() -> i32 {
     bit_field(&CLUSTER_OPERATIONS)
+}
+
+/// The bit field of a group's operations where no authorizer is configured: all of them.
+#[must_use]
+pub fn group_authorized_operations() -> i32 {
+    bit_field(&GROUP_OPERATIONS)
 }
 
 fn bit_field(operations: &[Operation]) -> i32 {

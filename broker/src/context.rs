@@ -18,8 +18,9 @@ use protocol::{ApiKey, RequestHeader};
 use storage::Log;
 
 use crate::{
-    catalog::Catalog, config::dynamic::Configs, fetch_session::FetchSessions, metrics::Metrics,
-    options::BrokerOptions, producer_ids::ProducerIds, purgatory::Purgatory, shutdown::Shutdown,
+    catalog::Catalog, config::dynamic::Configs, coordination::Coordination,
+    fetch_session::FetchSessions, metrics::Metrics, options::BrokerOptions,
+    producer_ids::ProducerIds, purgatory::Purgatory, shutdown::Shutdown,
 };
 
 /// The part of the request pool that is kept for small frames: one in so many bytes.
@@ -43,6 +44,8 @@ pub struct Broker {
     pub log: Arc<Log>,
     /// The topics.
     pub catalog: Catalog,
+    /// Groups and transactions.
+    pub coordination: Coordination,
     /// The configuration in force, for the handlers that show and change it.
     pub configs: Arc<Configs>,
     /// Producer ids for InitProducerId.

@@ -80,6 +80,11 @@ routes! {
     exclusive Fetch => handlers::fetch::Fetch;
     exclusive ListOffsets => handlers::list_offsets::ListOffsets;
     exclusive Metadata => handlers::metadata::Metadata;
+    exclusive OffsetCommit => handlers::offset_commit::OffsetCommit;
+    exclusive OffsetFetch => handlers::offset_fetch::OffsetFetch;
+    exclusive FindCoordinator => handlers::find_coordinator::FindCoordinator;
+    exclusive DescribeGroups => handlers::describe_groups::DescribeGroups;
+    exclusive ListGroups => handlers::list_groups::ListGroups;
     exclusive ApiVersions => handlers::api_versions::ApiVersions;
     exclusive CreateTopics => handlers::create_topics::CreateTopics;
     exclusive DeleteTopics => handlers::delete_topics::DeleteTopics;
@@ -93,10 +98,12 @@ routes! {
     exclusive AlterConfigs => handlers::alter_configs::AlterConfigs;
     exclusive DescribeLogDirs => handlers::describe_log_dirs::DescribeLogDirs;
     exclusive CreatePartitions => handlers::create_partitions::CreatePartitions;
+    exclusive DeleteGroups => handlers::delete_groups::DeleteGroups;
     exclusive ElectLeaders => handlers::elect_leaders::ElectLeaders;
     exclusive IncrementalAlterConfigs => handlers::incremental_alter_configs::IncrementalAlterConfigs;
     exclusive AlterPartitionReassignments => handlers::alter_partition_reassignments::AlterPartitionReassignments;
     exclusive ListPartitionReassignments => handlers::list_partition_reassignments::ListPartitionReassignments;
+    exclusive OffsetDelete => handlers::offset_delete::OffsetDelete;
     exclusive DescribeQuorum => handlers::describe_quorum::DescribeQuorum;
     exclusive UpdateFeatures => handlers::update_features::UpdateFeatures;
     exclusive DescribeCluster => handlers::describe_cluster::DescribeCluster;

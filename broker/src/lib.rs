@@ -18,6 +18,7 @@ pub mod acl;
 pub mod catalog;
 pub mod config;
 pub mod context;
+pub mod coordination;
 pub mod features;
 pub mod fetch_session;
 pub mod handler;

@@ -22,6 +22,7 @@ use crate::{
         sources::{ConfigErrors, StaticConfig},
     },
     context::Broker,
+    coordination::{Coordination, CoordinationDeps},
     fetch_session::FetchSessions,
     metrics::Metrics,
     producer_ids::ProducerIds,
@@ -111,7 +112,17 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         deps.spawner.clone(),
         image.topics,
     )?;
-    let options = configs.broker().options(deps.port);
+    let config = configs.broker();
+    let options = config.options(deps.port);
+    let coordination = Coordination::start(&CoordinationDeps {
+        node_id: session.node_id,
+        catalog: &catalog,
+        log: &log,
+        config: &config.coordinator,
+        clock: &deps.clock,
+        rng: &deps.rng,
+        spawner: &deps.spawner,
+    });
     let (request_memory, small_request_memory) = Broker::request_pools(&options);
     Ok(Arc::new(Broker {
         node_id: session.node_id,
@@ -119,6 +130,7 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         fence: session.fence,
         log,
         catalog,
+        coordination,
         configs,
         producer_ids: ProducerIds::new(Arc::clone(&deps.metadata), session.fence),
         metadata: deps.metadata,
@@ -153,6 +165,8 @@ async fn open_session(deps: &StartDeps) -> Result<Session, StartError> {
 /// seals.
 pub async fn stop(broker: &Broker) {
     let timeout = broker.configs.broker().shutdown_timeout;
+    // Whoever waits for a rebalance is answered, so that connections can drain.
+    broker.coordination.stop();
     if !broker.shutdown.drain(timeout).await {
         warn!(timeout_ms = timeout.as_millis(), "connections did not end in time");
     }

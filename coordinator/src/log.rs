@@ -46,7 +46,8 @@ impl LogError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NotHosted | Self::Moved { .. } => ErrorCode::NotCoordinator,
-            Self::TooLarge { .. } => ErrorCode::RecordListTooLarge,
+            // Kafka's code for it: the client could do nothing about another one.
+            Self::TooLarge { .. } => ErrorCode::UnknownServerError,
             Self::Refused(code) => *code,
             Self::Storage(_) | Self::Damaged(_) => ErrorCode::CoordinatorNotAvailable,
         }

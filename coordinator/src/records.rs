@@ -82,3 +82,27 @@ pub(crate) fn record_type(key: &Bytes) -> Result<i16, RecordError> {
         reason: format!("a key of {} bytes has no type", key.len()),
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::shard::LogRecord;
+
+    fn bytes(hex: &str) -> Option<Bytes> {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (hex != "-").then(|| (0..hex.len()).step_by(2).map(byte).collect())
+    }
+
+    /// Reads the lines of a golden file, each of which must be written as it was.
+    pub(crate) fn golden<R: LogRecord>(lines: &str) -> Vec<R> {
+        let read = |line: &str| {
+            let (key, value) = line.split_once(' ').unwrap();
+            let written = EncodedRecord { key: bytes(key).unwrap(), value: bytes(value) };
+            let record = R::decode(&written.key, written.value.as_ref()).unwrap().unwrap();
+            assert_eq!(record.encode().unwrap(), written, "{record:?}");
+            record
+        };
+        lines.lines().map(read).collect()
+    }
+}

@@ -8,7 +8,9 @@ use std::{path::PathBuf, time::Duration};
 use common::NodeId;
 use storage::LogConfig;
 
+pub use super::coordinator::{CoordinatorConfig, InternalTopicConfig};
 use super::{
+    coordinator,
     effective::Layers,
     listeners::{self, Listener},
     names,
@@ -82,6 +84,8 @@ pub struct BrokerConfig {
     pub log: LogConfig,
     /// Topics.
     pub topics: TopicRules,
+    /// Groups and transactions.
+    pub coordinator: CoordinatorConfig,
     /// Connections and requests, but for the address, which is known once it is bound.
     options: BrokerOptions,
 }
@@ -114,6 +118,7 @@ impl BrokerConfig {
             object_store: read_object_store(read)?,
             log: read_log(read, &memory)?,
             topics: read_topics(read)?,
+            coordinator: coordinator::read(read)?,
             options: read_options(read, &memory, &advertised)?,
             listener,
             advertised,
@@ -350,7 +355,7 @@ fn check_requirements(read: &Read<'_>) -> Result<(), String> {
 
 /// Typed reads of broker keys. An error is a key that has no value of the type: a bug, reported
 /// like any other mistake.
-struct Read<'a> {
+pub(super) struct Read<'a> {
     layers: &'a Layers,
 }
 
@@ -359,7 +364,7 @@ impl Read<'_> {
         self.layers.value(names::broker_key(name)?)
     }
 
-    fn count<T: TryFrom<i64>>(&self, name: &str) -> Result<T, String> {
+    pub(super) fn count<T: TryFrom<i64>>(&self, name: &str) -> Result<T, String> {
         match self.value(name) {
             Some(Value::Number(number)) => T::try_from(number)
                 .map_err(|_| format!("Invalid value {number} for configuration {name}")),
@@ -367,7 +372,7 @@ impl Read<'_> {
         }
     }
 
-    fn millis(&self, name: &str) -> Result<Duration, String> {
+    pub(super) fn millis(&self, name: &str) -> Result<Duration, String> {
         self.count(name).map(Duration::from_millis)
     }
 
@@ -378,7 +383,7 @@ impl Read<'_> {
         }
     }
 
-    fn text(&self, name: &str) -> Result<String, String> {
+    pub(super) fn text(&self, name: &str) -> Result<String, String> {
         match self.value(name) {
             Some(Value::String(text)) => Ok(text),
             _ => Err(format!("{name} has no value")),
@@ -389,7 +394,7 @@ impl Read<'_> {
         self.text(name).ok().filter(|text| !text.is_empty())
     }
 
-    fn list(&self, name: &str) -> Result<Vec<String>, String> {
+    pub(super) fn list(&self, name: &str) -> Result<Vec<String>, String> {
         match self.value(name) {
             Some(Value::List(items)) => Ok(items),
             _ => Err(format!("{name} has no value")),

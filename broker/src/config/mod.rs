@@ -13,6 +13,7 @@
 
 pub mod alter;
 pub mod broker;
+pub mod coordinator;
 pub mod docs;
 pub mod dynamic;
 pub mod effective;

@@ -26,6 +26,7 @@ use crate::{
     },
     catalog::{self, CatalogImage, TopicEntry},
     context::{Broker, RequestContext},
+    coordination::InternalTopic,
     handler::{Api, Handler},
     topic_name,
 };
@@ -183,8 +184,11 @@ fn has_room(broker: &Broker, count: usize) -> bool {
     present.saturating_add(count) <= max
 }
 
-/// Creates a topic with the broker's defaults. Internal topics are their coordinators' to create.
+/// Creates a topic with the broker's defaults, or an internal one as its coordinator wants it.
 async fn create(broker: &Arc<Broker>, name: &str) -> Result<Arc<TopicEntry>, ErrorCode> {
+    if let Some(topic) = InternalTopic::named(name) {
+        return broker.coordination.ensure(topic).await;
+    }
     if topic_name::is_internal(name) {
         return Err(ErrorCode::UnknownTopicOrPartition);
     }

@@ -8,6 +8,11 @@ use protocol::{
         create_topics::{
             CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreateTopicsRequest,
         },
+        find_coordinator::FindCoordinatorRequest,
+        offset_commit::{
+            OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+        },
+        offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic},
         produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
     },
 };
@@ -79,4 +84,59 @@ pub(crate) async fn produce(client: &mut Client, topic: &str, index: i32, values
 /// A code and a message, as most answers carry them.
 pub(crate) fn refusal(code: ErrorCode, message: &str) -> (i16, Option<String>) {
     (code.code(), Some(message.to_owned()))
+}
+
+/// Looks for a group's coordinator until there is one that answers.
+pub(crate) async fn find_group_coordinator(client: &mut Client, group: &str) {
+    let request = FindCoordinatorRequest { key: group.to_owned(), ..Default::default() };
+    assert_eq!(client.call(&request, 3).await.unwrap().error_code, 0);
+    // The new partitions are loaded in the background; the clock moves when all has been done.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+}
+
+/// Commits an offset for a group without members.
+pub(crate) async fn commit_offset(
+    client: &mut Client,
+    group: &str,
+    topic: &str,
+    index: i32,
+    offset: i64,
+) {
+    let request = OffsetCommitRequest {
+        group_id: group.to_owned(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: topic.to_owned(),
+            partitions: vec![OffsetCommitRequestPartition {
+                partition_index: index,
+                committed_offset: offset,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let response = client.call(&request, 8).await.unwrap();
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+}
+
+/// A group's committed offset, -1 for none.
+pub(crate) async fn fetched_offset(
+    client: &mut Client,
+    group: &str,
+    topic: &str,
+    index: i32,
+) -> i64 {
+    let request = OffsetFetchRequest {
+        group_id: group.to_owned(),
+        topics: Some(vec![OffsetFetchRequestTopic {
+            name: topic.to_owned(),
+            partition_indexes: vec![index],
+        }]),
+        ..Default::default()
+    };
+    let response = client.call(&request, 7).await.unwrap();
+    let partition = &response.topics[0].partitions[0];
+    assert_eq!((response.error_code, partition.error_code), (0, 0));
+    partition.committed_offset
 }

@@ -5,6 +5,7 @@
 //! part keeps its operations as `impl GroupShard` in its own files.
 
 pub mod assignor;
+mod admin;
 pub mod classic;
 pub mod config;
 pub mod consumer;

@@ -110,6 +110,18 @@ mod tests {
     }
 
     #[test]
+    fn what_apache_kafka_wrote_is_read_and_written_as_it_is() {
+        let golden = include_str!("../../testdata/consumer_offsets.txt");
+        let records = crate::records::tests::golden::<GroupRecord>(golden);
+        let kinds: std::collections::BTreeSet<_> = records.iter().map(kind).collect();
+        assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [1, 2, 3, 5, 6, 7, 8]);
+    }
+
+    fn kind(record: &GroupRecord) -> i16 {
+        crate::records::record_type(&record.encode().unwrap().key).unwrap()
+    }
+
+    #[test]
     fn a_tombstone_has_no_value() {
         assert_eq!(commit(None).encode().unwrap().value, None);
         assert_eq!(again(&commit(None)), commit(None));

@@ -207,7 +207,7 @@ impl<S: Shard> Runtime<S> {
     ///
     /// # Errors
     /// What the client is told: `NOT_COORDINATOR`, `COORDINATOR_LOAD_IN_PROGRESS`,
-    /// `COORDINATOR_NOT_AVAILABLE`, `MESSAGE_TOO_LARGE`.
+    /// `COORDINATOR_NOT_AVAILABLE`, `UNKNOWN_SERVER_ERROR` (too large).
     pub async fn write<R: Send + 'static>(
         &self,
         partition: i32,

@@ -349,7 +349,7 @@ fn what_is_too_large_is_refused_or_split() {
         let runtime = started(&log).await;
         let many = || vec![Add(1); 400];
         let refused = runtime.commit(0, |_, _| Outcome::write(many(), ())).await;
-        assert_eq!(refused, Err(ErrorCode::RecordListTooLarge));
+        assert_eq!(refused, Err(ErrorCode::UnknownServerError));
         assert_eq!((sum(&runtime).await, runtime.stats().loads), (Ok(0), 1));
         runtime.commit(0, |_, _| Outcome::write_in_parts(many(), ())).await.unwrap();
         assert_eq!(sum(&runtime).await, Ok(400));

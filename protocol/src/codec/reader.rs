@@ -254,6 +254,15 @@ impl Reader {
         if self.i8()? < 0 { Ok(None) } else { decode(self).map(Some) }
     }
 
+    /// A struct that may be null as a tagged field: a varint, 0 for null, then the struct.
+    pub fn nullable_tagged_struct<T>(
+        &mut self,
+        decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        // Kafka holds the varint in a signed int.
+        if self.unsigned_varint()?.cast_signed() <= 0 { Ok(None) } else { decode(self).map(Some) }
+    }
+
     /// The tagged fields at the end of a flexible struct (KIP-482). `known` reads the field of a tag
     /// that it knows and answers `true`; unknown ones are skipped and dropped.
     pub fn tagged_fields(

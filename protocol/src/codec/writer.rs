@@ -338,6 +338,16 @@ impl Writer {
         }
     }
 
+    /// A struct that may be null as a tagged field: a varint, then the struct.
+    pub fn nullable_tagged_struct<T>(
+        &mut self,
+        value: Option<&T>,
+        encode: impl FnOnce(&mut Self, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.unsigned_varint(u32::from(value.is_some()));
+        value.map_or(Ok(()), |value| encode(self, value))
+    }
+
     /// One tagged field: its tag, its size, and what `encode` writes. The number of tagged fields
     /// is written before the first of them, and tags must ascend.
     pub fn tagged_field(

@@ -81,6 +81,10 @@ fn expression(half: &Half, field: &Field) -> Result<String> {
                 format!("reader.{method}({flexible}, \"{name}\")?")
             }
         }
+        // A tag's struct says whether it is null in a varint, any other in a byte.
+        Kind::Struct(of) if nullable && field.tag.is_some() => {
+            format!("reader.nullable_tagged_struct(|reader| {of}::decode(reader, version))?")
+        }
         Kind::Struct(of) if nullable => {
             format!("reader.nullable_struct(|reader| {of}::decode(reader, version))?")
         }

@@ -119,6 +119,10 @@ fn statement(half: &Half, field: &Field) -> String {
             let method = scalar(&field.kind);
             format!("writer.{method}(&self.{name}, {flexible}, \"{name}\")?")
         }
+        Kind::Struct(_) if nullable && field.tag.is_some() => format!(
+            "writer.nullable_tagged_struct(self.{name}.as_ref(), \
+             |writer, item| item.encode(writer, version))?"
+        ),
         Kind::Struct(_) if nullable => format!(
             "writer.nullable_struct(self.{name}.as_ref(), \
              |writer, item| item.encode(writer, version))?"

@@ -59,35 +59,51 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Kafka's purge interval of waiting fetches.";
     "follower.replication.throttled.rate" Long = Some("9223372036854775807"), AtLeast(0), ClusterWide, Inert:
         "Kafka's bytes a second of throttled replication, on the follower's side.";
-    "group.consumer.assignors" List = Some("uniform,range"), Any, ReadOnly, Inert:
+    "group.consumer.assignment.interval.ms" Int = Some("1000"), AtLeast(0), ReadOnly, Acts:
+        "Least time between two assignments of a consumer group (KIP-1263).";
+    "group.consumer.assignor.offload.enable" Boolean = Some("true"), Any, ReadOnly, Inert:
+        "Kafka's thread for assignments; they are computed in place here.";
+    "group.consumer.assignors" List = Some("uniform,range"), Any, ReadOnly, Acts:
         "Server-side assignors of the consumer protocol (KIP-848).";
-    "group.consumer.heartbeat.interval.ms" Int = Some("5000"), AtLeast(1), ReadOnly, Inert:
+    "group.consumer.heartbeat.interval.ms" Int = Some("5000"), AtLeast(1), ReadOnly, Acts:
         "Heartbeat interval told to members of consumer groups (KIP-848).";
-    "group.consumer.max.heartbeat.interval.ms" Int = Some("15000"), AtLeast(1), ReadOnly, Inert:
+    "group.consumer.max.assignment.interval.ms" Int = Some("15000"), AtLeast(0), ReadOnly, Acts:
+        "Largest assignment interval a group may set.";
+    "group.consumer.max.heartbeat.interval.ms" Int = Some("15000"), AtLeast(1), ReadOnly, Acts:
         "Largest heartbeat interval a group may set.";
-    "group.consumer.max.session.timeout.ms" Int = Some("60000"), AtLeast(1), ReadOnly, Inert:
+    "group.consumer.max.session.timeout.ms" Int = Some("60000"), AtLeast(1), ReadOnly, Acts:
         "Largest session timeout a group may set.";
-    "group.consumer.max.size" Int = Some("2147483647"), AtLeast(1), ReadOnly, Inert:
+    "group.consumer.max.size" Int = Some("2147483647"), AtLeast(1), ReadOnly, Acts:
         "Most members of one consumer group (KIP-848).";
-    "group.consumer.migration.policy" String = Some("bidirectional"), OneOfAnyCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), ReadOnly, Inert:
+    "group.consumer.migration.policy" String = Some("bidirectional"), OneOfAnyCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), ReadOnly, Acts:
         "Which moves between the classic and the consumer protocol are allowed.";
-    "group.consumer.min.heartbeat.interval.ms" Int = Some("5000"), AtLeast(1), ReadOnly, Inert:
+    "group.consumer.min.assignment.interval.ms" Int = Some("0"), AtLeast(0), ReadOnly, Acts:
+        "Smallest assignment interval a group may set.";
+    "group.consumer.min.heartbeat.interval.ms" Int = Some("5000"), AtLeast(1), ReadOnly, Acts:
         "Smallest heartbeat interval a group may set.";
-    "group.consumer.min.session.timeout.ms" Int = Some("45000"), AtLeast(1), ReadOnly, Inert:
+    "group.consumer.min.session.timeout.ms" Int = Some("45000"), AtLeast(1), ReadOnly, Acts:
         "Smallest session timeout a group may set.";
-    "group.consumer.session.timeout.ms" Int = Some("45000"), AtLeast(1), ReadOnly, Inert:
+    "group.consumer.regex.refresh.interval.ms" Int = Some("600000"), AtLeast(10_000), ReadOnly, Acts:
+        "How often the topics of a group's regular expressions are looked up again.";
+    "group.consumer.session.timeout.ms" Int = Some("45000"), AtLeast(1), ReadOnly, Acts:
         "Session timeout of consumer groups (KIP-848).";
     "group.coordinator.append.linger.ms" Int = Some("-1"), AtLeast(-1), ReadOnly, Inert:
         "Kafka's linger of coordinator writes; writes are grouped by the sync here.";
+    "group.coordinator.background.threads" Int = Some("2"), AtLeast(1), ReadOnly, Inert:
+        "Kafka's threads for regular expressions and assignments.";
+    "group.coordinator.cached.buffer.max.bytes" Int = Some("1048588"), AtLeast(524_288), ClusterWide, Inert:
+        "Kafka's largest buffer that is kept for reuse.";
+    "group.coordinator.rebalance.protocols" List = Some("classic,consumer,streams"), ListOf(&["consumer", "classic", "share", "streams"]), ReadOnly, Inert:
+        "Kafka's deprecated list of protocols; those that are built are on.";
     "group.coordinator.threads" Int = Some("4"), AtLeast(1), ReadOnly, Inert:
         "Kafka's threads of the group coordinator.";
-    "group.initial.rebalance.delay.ms" Int = Some("3000"), Any, ReadOnly, Inert:
+    "group.initial.rebalance.delay.ms" Int = Some("3000"), Any, ReadOnly, Acts:
         "Wait for more members before the first rebalance of an empty classic group.";
-    "group.max.session.timeout.ms" Int = Some("1800000"), Any, ReadOnly, Inert:
+    "group.max.session.timeout.ms" Int = Some("1800000"), Any, ReadOnly, Acts:
         "Largest session timeout of classic group members.";
-    "group.max.size" Int = Some("2147483647"), AtLeast(1), ReadOnly, Inert:
+    "group.max.size" Int = Some("2147483647"), AtLeast(1), ReadOnly, Acts:
         "Most members of one classic group.";
-    "group.min.session.timeout.ms" Int = Some("6000"), Any, ReadOnly, Inert:
+    "group.min.session.timeout.ms" Int = Some("6000"), Any, ReadOnly, Acts:
         "Smallest session timeout of classic group members.";
     "initial.broker.registration.timeout.ms" Int = Some("60000"), Any, ReadOnly, Inert:
         "Kafka's wait for the controller at start.";
@@ -201,23 +217,23 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Kafka's threads of log recovery.";
     "num.replica.fetchers" Int = Some("1"), AtLeast(1), ClusterWide, Inert:
         "Kafka's threads of replication.";
-    "offset.metadata.max.bytes" Int = Some("4096"), Any, ReadOnly, Inert:
+    "offset.metadata.max.bytes" Int = Some("4096"), Any, ReadOnly, Acts:
         "Longest metadata text of a committed offset.";
     "offsets.commit.timeout.ms" Int = Some("5000"), AtLeast(1), ReadOnly, Inert:
         "Longest wait of an offset commit for its write.";
     "offsets.load.buffer.size" Int = Some("5242880"), AtLeast(1), ReadOnly, Inert:
         "Bytes read at once while offsets are loaded.";
-    "offsets.retention.check.interval.ms" Long = Some("600000"), AtLeast(1), ReadOnly, Inert:
+    "offsets.retention.check.interval.ms" Long = Some("600000"), AtLeast(1), ReadOnly, Acts:
         "How often expired offsets are looked for.";
-    "offsets.retention.minutes" Int = Some("10080"), AtLeast(1), ReadOnly, Inert:
+    "offsets.retention.minutes" Int = Some("10080"), AtLeast(1), ReadOnly, Acts:
         "How long an empty group's offsets are kept.";
     "offsets.topic.compression.codec" Int = Some("0"), Any, ReadOnly, Inert:
         "Codec of the offsets topic, as Kafka's codec id.";
-    "offsets.topic.num.partitions" Int = Some("50"), AtLeast(1), ReadOnly, Inert:
+    "offsets.topic.num.partitions" Int = Some("50"), AtLeast(1), ReadOnly, Acts:
         "Partitions of the offsets topic; fixed once it exists.";
-    "offsets.topic.replication.factor" Short = Some("3"), AtLeast(1), ReadOnly, Inert:
+    "offsets.topic.replication.factor" Short = Some("3"), AtLeast(1), ReadOnly, Acts:
         "Replication factor stored for the offsets topic.";
-    "offsets.topic.segment.bytes" Int = Some("104857600"), AtLeast(1), ReadOnly, Inert:
+    "offsets.topic.segment.bytes" Int = Some("104857600"), AtLeast(1), ReadOnly, Acts:
         "segment.bytes of the offsets topic.";
     "principal.builder.class" Class = Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"), Any, ReadOnly, Refused:
         "Java class that builds principals.";
@@ -263,13 +279,13 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "How often expired transactional ids are removed.";
     "transaction.state.log.load.buffer.size" Int = Some("5242880"), AtLeast(1), ReadOnly, Inert:
         "Bytes read at once while transaction state is loaded.";
-    "transaction.state.log.min.isr" Int = Some("2"), AtLeast(1), ReadOnly, Inert:
+    "transaction.state.log.min.isr" Int = Some("2"), AtLeast(1), ReadOnly, Acts:
         "Least in-sync replicas stored for the transaction topic.";
-    "transaction.state.log.num.partitions" Int = Some("50"), AtLeast(1), ReadOnly, Inert:
+    "transaction.state.log.num.partitions" Int = Some("50"), AtLeast(1), ReadOnly, Acts:
         "Partitions of the transaction topic; fixed once it exists.";
-    "transaction.state.log.replication.factor" Short = Some("3"), AtLeast(1), ReadOnly, Inert:
+    "transaction.state.log.replication.factor" Short = Some("3"), AtLeast(1), ReadOnly, Acts:
         "Replication factor stored for the transaction topic.";
-    "transaction.state.log.segment.bytes" Int = Some("104857600"), AtLeast(1), ReadOnly, Inert:
+    "transaction.state.log.segment.bytes" Int = Some("104857600"), AtLeast(1), ReadOnly, Acts:
         "segment.bytes of the transaction topic.";
     "transaction.two.phase.commit.enable" Boolean = Some("false"), Any, ReadOnly, Inert:
         "Whether transactions may be prepared by the client (KIP-939).";

@@ -105,9 +105,20 @@ async fn names_that_kafka_refuses_are_invalid() {
     client.create_topics(&["a.b"]).await.unwrap();
     let response = client.call(&named(&["a_b"], true), 9).await.unwrap();
     assert_eq!(response.topics[0].error_code, ErrorCode::InvalidTopicException.code());
-    let response = client.call(&named(&["__consumer_offsets"], true), 9).await.unwrap();
+    let response = client.call(&named(&["__share_group_state"], true), 9).await.unwrap();
     assert_eq!(response.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
     assert!(response.topics[0].is_internal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_internal_topic_is_created_as_its_coordinator_wants_it() {
+    let (broker, mut client) = start(&[("offsets.topic.num.partitions", "7")]).await;
+    let response = client.call(&named(&["__consumer_offsets"], true), 9).await.unwrap();
+    let topic = &response.topics[0];
+    assert_eq!((topic.error_code, topic.is_internal, topic.partitions.len()), (0, true, 7));
+    let image = broker.broker.catalog.image();
+    let config = &image.by_name("__consumer_offsets").unwrap().log_config;
+    assert!(config.cleanup_policy.compact && !config.cleanup_policy.delete);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,17 @@
 //! Committed offsets, and those of open transactions.
 
+mod commit;
+mod delete;
+mod fetch;
 mod retention;
+mod service;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
+    commit::{Commit, CommitCodes, CommitPartition, CommitTopic},
     retention::DeletedTopic,
     store::{CommittedOffset, Offsets},
 };

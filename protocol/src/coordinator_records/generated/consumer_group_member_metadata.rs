@@ -61,8 +61,9 @@ impl Message for ConsumerGroupMemberMetadataValue {
         reader.tagged_fields(|reader, tag| {
             match tag {
                 0 => {
-                    value.classic_member_metadata = reader
-                        .nullable_struct(|reader| ClassicMemberMetadata::decode(reader, version))?
+                    value.classic_member_metadata = reader.nullable_tagged_struct(|reader| {
+                        ClassicMemberMetadata::decode(reader, version)
+                    })?
                 }
                 _ => return Ok(false),
             }
@@ -95,9 +96,10 @@ impl Message for ConsumerGroupMemberMetadataValue {
         writer.unsigned_varint(tagged);
         if self.classic_member_metadata != Some(ClassicMemberMetadata::default()) {
             writer.tagged_field(0, |writer| {
-                writer.nullable_struct(self.classic_member_metadata.as_ref(), |writer, item| {
-                    item.encode(writer, version)
-                })
+                writer.nullable_tagged_struct(
+                    self.classic_member_metadata.as_ref(),
+                    |writer, item| item.encode(writer, version),
+                )
             })?;
         }
         Ok(())

@@ -1,0 +1,91 @@
+//! The coordinators in this broker: their log over the internal topics, those topics themselves, and
+//! who is told when topics change.
+//!
+//! ```text
+//!  handlers ─► GroupCoordinator ─► Runtime ─► TopicLog ─► storage::Partition of __consumer_offsets
+//!                    ▲                            │
+//!                    └── topics changed ── watcher ── Catalog
+//! ```
+//!
+//! An internal topic is created on first use; from then on, and at every start, each of its
+//! partitions is loaded in the background.
+
+mod internal_topics;
+mod topic_image;
+mod topic_log;
+mod watcher;
+
+use std::sync::Arc;
+
+use common::{NodeId, clock::SharedClock, rng::Rng, spawn::Spawner};
+use coordinator::{group::GroupCoordinator, runtime::RuntimeDeps, topics::TopicSource};
+use storage::Log;
+use tokio::sync::watch;
+
+pub use self::internal_topics::InternalTopic;
+use self::{topic_image::Topics, topic_log::TopicLog};
+use crate::{catalog::Catalog, config::broker::CoordinatorConfig, topic_name};
+
+/// What the coordinators are made of.
+#[derive(Debug)]
+pub(crate) struct CoordinationDeps<'a> {
+    pub(crate) node_id: NodeId,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) log: &'a Arc<Log>,
+    pub(crate) config: &'a CoordinatorConfig,
+    pub(crate) clock: &'a SharedClock,
+    pub(crate) rng: &'a Rng,
+    pub(crate) spawner: &'a Spawner,
+}
+
+/// The coordinators of a broker, and what they share.
+#[derive(Debug)]
+pub struct Coordination {
+    /// Groups and their offsets.
+    pub groups: GroupCoordinator,
+    node_id: NodeId,
+    catalog: Catalog,
+    config: CoordinatorConfig,
+    clock: SharedClock,
+    rng: Rng,
+    stop: watch::Sender<bool>,
+}
+
+impl Coordination {
+    /// Puts the coordinators together and begins to load what there is.
+    pub(crate) fn start(deps: &CoordinationDeps<'_>) -> Self {
+        let image = Topics::new(deps.catalog.image(), 0);
+        let (images, receiver) = watch::channel(image.shared());
+        let topics = TopicSource::new(receiver);
+        let runtime_deps = |name: &'static str, topic: &'static str| RuntimeDeps {
+            name,
+            log: Arc::new(TopicLog::new(topic, deps.catalog.clone(), Arc::clone(deps.log))),
+            clock: Arc::clone(deps.clock),
+            rng: deps.rng.clone(),
+            spawner: deps.spawner.clone(),
+        };
+        let groups = GroupCoordinator::new(
+            runtime_deps("groups", topic_name::CONSUMER_OFFSETS),
+            Arc::new(deps.config.groups.clone()),
+            topics,
+        );
+        let coordination = Self {
+            groups,
+            node_id: deps.node_id,
+            catalog: deps.catalog.clone(),
+            config: deps.config.clone(),
+            clock: Arc::clone(deps.clock),
+            rng: deps.rng.clone(),
+            stop: watch::Sender::new(false),
+        };
+        coordination.host(&deps.catalog.image());
+        coordination.watch(images, deps.spawner);
+        coordination
+    }
+
+    /// Stops the coordinators: who waits is answered, and nothing more is taken on.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+        self.groups.shutdown();
+    }
+}

@@ -1,1 +1,0 @@
-//! Records that Apache Kafka 4.3.1 wrote.

@@ -4,8 +4,8 @@
 //! `offsets` (committed and pending), `classic` (JoinGroup and its kin), `consumer` (KIP-848). Each
 //! part keeps its operations as `impl GroupShard` in its own files.
 
-pub mod assignor;
 mod admin;
+pub mod assignor;
 pub mod classic;
 pub mod config;
 pub mod consumer;

@@ -4,7 +4,7 @@
 #   bench/run.sh --full                   every combination of record, batch and codec, longer
 #   BROKERS="streamhouse" TESTS="produce" bench/run.sh
 # BROKERS  kafka (unsynced, its default), kafka-synced (flush.messages=1), streamhouse (synced, its default)
-# TESTS    start idle produce java latency consume
+# TESTS    start idle produce java latency consume rebalance
 # SKIP_BUILD=1 takes the release binaries as they are
 # OUT      file that the figures are appended to (default $STREAMHOUSE_CACHE/bench/results.txt)
 # Nothing else should run meanwhile. What the figures mean is in docs/benchmarks.md.
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 full=
 [ "${1:-}" = --full ] && full=1
-: "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java latency consume}"
+: "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java latency consume rebalance}"
 : "${WORK:=$STREAMHOUSE_CACHE/bench}" "${OUT:=$WORK/results.txt}"
 loads="100:16384:none 100:16384:lz4 100:131072:none 100:131072:lz4 1024:16384:none 1024:16384:lz4 1024:131072:none 1024:131072:lz4"
 if [ -n "$full" ]; then
@@ -151,6 +151,7 @@ for label in $BROKERS; do
         with_topic latency load --topic latency latency --rate 10000 --record-bytes 1024 --seconds "$seconds"
         with_topic e2e load --topic e2e latency --tail --rate 10000 --record-bytes 1024 --seconds "$seconds"
         ;;
+      rebalance) load --partitions 200 rebalance --members 100 --rounds 20 ;;
       *) echo "unknown test $test" >&2; exit 2 ;;
     esac
   done

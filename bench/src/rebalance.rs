@@ -70,15 +70,17 @@ pub async fn run(address: SocketAddr, load: Load, label: &str, process: Process)
         members.push(Member { connection, member_id: String::new(), generation: -1 });
     }
     let mut formed = Report::begin(label, "rebalance-first", process)?;
-    members = all(members, &load, 0, &mut Histogram::default()).await?;
+    members = each(members, &load, 0).await?.into_iter().map(|(member, ..)| member).collect();
+    // Some may have formed a generation before the others came.
+    members = all(members, &load, 1, &mut Histogram::default()).await?;
     formed.add("members", load.members);
     formed.end()?;
 
     let mut report = Report::begin(label, "rebalance", process)?;
     let (mut whole, mut one) = (Histogram::default(), Histogram::default());
-    for round in 1..=load.rounds {
+    for round in 0..load.rounds {
         let began = Instant::now();
-        members = all(members, &load, round, &mut one).await?;
+        members = all(members, &load, round + 2, &mut one).await?;
         whole.record(began.elapsed().as_micros() as u64);
     }
     report.add("members", load.members);
@@ -109,14 +111,34 @@ async fn find_coordinator(address: SocketAddr, group: &str) -> Result<SocketAddr
     bail!("no coordinator for {group}")
 }
 
-/// One rebalance: every member joins and syncs. All must end in one generation, each partition with
-/// one owner.
+/// One rebalance: all must end in one generation, each partition with one owner.
 async fn all(
     members: Vec<Member>,
     load: &Arc<Load>,
     round: u32,
     one: &mut Histogram,
 ) -> Result<Vec<Member>> {
+    let mut owners = 0;
+    let mut rejoined_members = Vec::with_capacity(members.len());
+    for (member, micros, partitions) in each(members, load, round).await? {
+        one.record(micros);
+        owners += partitions;
+        rejoined_members.push(member);
+    }
+    let members = rejoined_members;
+    let first = members.first().context("no members")?.generation;
+    ensure!(members.iter().all(|member| member.generation == first), "generations differ");
+    ensure!(owners == load.partitions as usize, "{owners} partitions are owned");
+    Ok(members)
+}
+
+/// Every member joins and syncs, all beside each other; with the microseconds that it took each of
+/// them and how many partitions it was given.
+async fn each(
+    members: Vec<Member>,
+    load: &Arc<Load>,
+    round: u32,
+) -> Result<Vec<(Member, u64, usize)>> {
     let spawned = members.into_iter().map(|mut member| {
         let load = Arc::clone(load);
         tokio::spawn(async move {
@@ -125,38 +147,41 @@ async fn all(
         })
     });
     let turns: Vec<_> = spawned.collect();
-    let (mut members, mut owners) = (Vec::with_capacity(turns.len()), 0);
+    let mut rejoined = Vec::with_capacity(turns.len());
     for turn in turns {
-        let (member, micros, partitions) = turn.await??;
-        one.record(micros);
-        owners += partitions;
-        members.push(member);
+        rejoined.push(turn.await??);
     }
-    let first = members.first().context("no members")?.generation;
-    ensure!(members.iter().all(|member| member.generation == first), "generations differ");
-    ensure!(owners == load.partitions as usize, "{owners} partitions are owned");
-    Ok(members)
+    Ok(rejoined)
 }
 
-/// Joins and syncs; returns the microseconds from the join to the assignment and the number of
-/// partitions in it.
+/// Joins and syncs, again where others begin a rebalance in between; returns the microseconds from
+/// the first join to the assignment and the number of partitions in it.
 async fn rejoin(member: &mut Member, load: &Load, round: u32) -> Result<(u64, usize)> {
     let began = Instant::now();
-    let joined = join(member, load, round).await?;
-    member.generation = joined.generation_id;
+    for _ in 0..ATTEMPTS {
+        let joined = join(member, load, round).await?;
+        member.generation = joined.generation_id;
+        let synced = member.connection.call(&sync(&joined, load), SYNC_VERSION).await?;
+        if synced.error_code == ErrorCode::RebalanceInProgress.code() {
+            continue;
+        }
+        check(synced.error_code, "sync")?;
+        return Ok((began.elapsed().as_micros() as u64, owned(&synced.assignment, load)?));
+    }
+    bail!("the group does not come to rest")
+}
+
+fn sync(joined: &JoinGroupResponse, load: &Load) -> SyncGroupRequest {
     let leads = joined.leader == joined.member_id;
-    let request = SyncGroupRequest {
+    SyncGroupRequest {
         group_id: load.group.clone(),
         generation_id: joined.generation_id,
         member_id: joined.member_id.clone(),
         protocol_type: Some(PROTOCOL_TYPE.to_owned()),
         protocol_name: Some(PROTOCOL.to_owned()),
-        assignments: if leads { assignments(&joined, load) } else { Vec::new() },
+        assignments: if leads { assignments(joined, load) } else { Vec::new() },
         ..SyncGroupRequest::default()
-    };
-    let synced = member.connection.call(&request, SYNC_VERSION).await?;
-    check(synced.error_code, "sync")?;
-    Ok((began.elapsed().as_micros() as u64, owned(&synced.assignment, load)?))
+    }
 }
 
 async fn join(member: &mut Member, load: &Load, round: u32) -> Result<JoinGroupResponse> {

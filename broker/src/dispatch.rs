@@ -83,6 +83,10 @@ routes! {
     exclusive OffsetCommit => handlers::offset_commit::OffsetCommit;
     exclusive OffsetFetch => handlers::offset_fetch::OffsetFetch;
     exclusive FindCoordinator => handlers::find_coordinator::FindCoordinator;
+    pipelined JoinGroup => handlers::join_group::JoinGroup;
+    exclusive Heartbeat => handlers::heartbeat::Heartbeat;
+    exclusive LeaveGroup => handlers::leave_group::LeaveGroup;
+    pipelined SyncGroup => handlers::sync_group::SyncGroup;
     exclusive DescribeGroups => handlers::describe_groups::DescribeGroups;
     exclusive ListGroups => handlers::list_groups::ListGroups;
     exclusive ApiVersions => handlers::api_versions::ApiVersions;

@@ -5,8 +5,10 @@
 //! failures are error codes per topic or partition, as in Kafka's `AbstractRequest`.
 //!
 //! Most handlers are a plain [`Handler`]: the next request of the connection is read only after
-//! its answer, as Kafka mutes the channel. Produce alone is [`Pipelined`]: phase 1 fixes the order
+//! its answer, as Kafka mutes the channel. A few are [`Pipelined`]. Produce: phase 1 fixes the order
 //! (validate, append), phase 2 waits for durability while the next produce is already appended.
+//! JoinGroup and SyncGroup: phase 1 tells the group, phase 2 waits for its other members, and
+//! meanwhile holds no memory of the request pool.
 
 use std::{future::Future, sync::Arc};
 

@@ -56,6 +56,14 @@ impl Metrics {
         counter!("streamhouse_request_errors_total", "api" => api, "error" => error).increment(1);
     }
 
+    /// As [`Self::error`], of a code as an answer carries it; none is not counted.
+    pub(crate) fn error_code(&self, api: ApiKey, code: i16) {
+        match ErrorCode::from_code(code) {
+            ErrorCode::None => {}
+            error => self.error(api, error),
+        }
+    }
+
     pub(crate) fn bytes_out(&self, bytes: usize) {
         self.bytes_out.increment(bytes as u64);
     }

@@ -24,8 +24,11 @@ pub(crate) mod elect_leaders;
 pub(crate) mod error;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
+pub(crate) mod heartbeat;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
+pub(crate) mod join_group;
+pub(crate) mod leave_group;
 pub(crate) mod list_config_resources;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
@@ -37,6 +40,7 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod replicas;
+pub(crate) mod sync_group;
 pub(crate) mod update_features;
 
 #[cfg(test)]

@@ -130,6 +130,7 @@ fn main_class(tool: &str) -> Result<&'static str> {
         "kafka-configs" => "kafka.admin.ConfigCommand",
         "kafka-console-consumer" => "org.apache.kafka.tools.consumer.ConsoleConsumer",
         "kafka-console-producer" => "org.apache.kafka.tools.ConsoleProducer",
+        "kafka-consumer-groups" => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
         "kafka-delete-records" => "org.apache.kafka.tools.DeleteRecordsCommand",
         "kafka-features" => "org.apache.kafka.tools.FeatureCommand",
         "kafka-get-offsets" => "org.apache.kafka.tools.GetOffsetShell",

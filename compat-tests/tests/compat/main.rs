@@ -9,6 +9,7 @@
 )]
 #![allow(missing_docs)]
 
+mod classic_groups;
 mod compaction;
 mod disk_full;
 mod flights;

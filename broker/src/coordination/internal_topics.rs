@@ -44,8 +44,8 @@ impl InternalTopic {
         }
     }
 
-    /// The settings that Kafka gives the topic. None of them sets the durability class: the topic
-    /// follows the broker's default.
+    /// The settings that Kafka gives the topic. The durability class is the broker's default, until
+    /// the watcher sees that a stronger one is in use.
     fn configs(self, config: &InternalTopicConfig) -> BTreeMap<String, String> {
         let mut configs = BTreeMap::from([
             ("cleanup.policy".to_owned(), "compact".to_owned()),

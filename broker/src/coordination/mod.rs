@@ -15,6 +15,9 @@ mod topic_image;
 mod topic_log;
 mod watcher;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use common::{NodeId, clock::SharedClock, rng::Rng, spawn::Spawner};
@@ -24,11 +27,7 @@ use tokio::sync::watch;
 
 pub use self::internal_topics::InternalTopic;
 use self::{topic_image::Topics, topic_log::TopicLog};
-use crate::{
-    catalog::Catalog,
-    config::{broker::CoordinatorConfig, group::GroupConfigs},
-    topic_name,
-};
+use crate::{catalog::Catalog, config::broker::CoordinatorConfig, topic_name};
 
 /// What the coordinators are made of.
 #[derive(Debug)]
@@ -37,7 +36,6 @@ pub(crate) struct CoordinationDeps<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) log: &'a Arc<Log>,
     pub(crate) config: &'a CoordinatorConfig,
-    pub(crate) group_configs: &'a Arc<GroupConfigs>,
     pub(crate) clock: &'a SharedClock,
     pub(crate) rng: &'a Rng,
     pub(crate) spawner: &'a Spawner,
@@ -72,7 +70,6 @@ impl Coordination {
         let groups = GroupCoordinator::new(
             runtime_deps("groups", topic_name::CONSUMER_OFFSETS),
             Arc::new(deps.config.groups.clone()),
-            Arc::<GroupConfigs>::clone(deps.group_configs),
             topics,
         );
         let coordination = Self {

@@ -8,10 +8,18 @@ use coordinator::{
     group::{GroupCoordinator, offsets::DeletedTopic},
     topics::TopicImage,
 };
+use storage::Durability;
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use super::{Coordination, topic_image::Topics};
-use crate::{catalog::CatalogImage, topic_name};
+use crate::{
+    catalog::{Catalog, CatalogImage, TopicEntry},
+    topic_name,
+};
+
+/// The topic key of the durability class.
+const DURABILITY: &str = "streamhouse.durability";
 
 impl Coordination {
     /// Hosts the partitions of the internal topics that there are.
@@ -34,6 +42,7 @@ impl Coordination {
                 let image = catalog.image();
                 images.send_replace(Topics::new(Arc::clone(&image), version).shared());
                 host_groups(&groups, &image);
+                strengthen(&catalog, &image).await;
                 groups.topics_changed(&Arc::new(deleted(&known, &image))).await;
                 known = image;
             }
@@ -45,6 +54,25 @@ fn host_groups(groups: &GroupCoordinator, image: &CatalogImage) {
     match image.by_name(topic_name::CONSUMER_OFFSETS) {
         Some(topic) => groups.host(i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)),
         None => groups.release(),
+    }
+}
+
+/// Internal topics take the strongest durability class in use (design D5): what a group or a
+/// transaction says of records must last as long as they do.
+async fn strengthen(catalog: &Catalog, image: &CatalogImage) {
+    let is_object = |entry: &TopicEntry| entry.log_config.durability == Durability::Object;
+    if !image.topics().any(|entry| is_object(entry)) {
+        return;
+    }
+    for entry in image.topics().filter(|entry| entry.topic.internal && !is_object(entry)) {
+        let mut overrides = entry.topic.configs.clone();
+        overrides.insert(DURABILITY.to_owned(), "object".to_owned());
+        let (id, version) = (entry.topic.id, entry.topic.config_version);
+        match catalog.set_topic_configs(id, version, overrides).await {
+            Ok(_) => info!(topic = entry.topic.name, "takes durability class object from now on"),
+            // Somebody changed it meanwhile: there will be another image.
+            Err(error) => warn!(topic = entry.topic.name, %error, "durability class not changed"),
+        }
     }
 }
 

@@ -47,13 +47,19 @@ impl Api for FindCoordinator {
         request: &FindCoordinatorRequest,
         error: ErrorCode,
     ) -> FindCoordinatorResponse {
-        let keys = request.coordinator_keys.iter();
+        // Versions with several keys have no error of the whole answer.
+        if !request.coordinator_keys.is_empty() {
+            let keys = request.coordinator_keys.iter();
+            return FindCoordinatorResponse {
+                coordinators: keys.map(|key| not_found(key, error)).collect(),
+                ..Default::default()
+            };
+        }
         FindCoordinatorResponse {
             error_code: error.code(),
             error_message: Some(error.message().to_owned()),
             node_id: NO_NODE,
             port: NO_NODE,
-            coordinators: keys.map(|key| not_found(key, error)).collect(),
             ..Default::default()
         }
     }

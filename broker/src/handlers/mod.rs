@@ -5,8 +5,6 @@ pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
 pub(crate) mod api_versions;
 pub(crate) mod config_resource;
-pub(crate) mod consumer_group_describe;
-pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod create_acls;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
@@ -46,4 +44,4 @@ pub(crate) mod sync_group;
 pub(crate) mod update_features;
 
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;

@@ -59,19 +59,22 @@ impl Api for OffsetFetch {
     }
 
     fn error_response(request: &OffsetFetchRequest, error: ErrorCode) -> OffsetFetchResponse {
+        // Versions with several groups have no error of the whole answer.
+        if !request.groups.is_empty() {
+            let groups = request.groups.iter().map(|group| OffsetFetchResponseGroup {
+                group_id: group.group_id.clone(),
+                error_code: error.code(),
+                ..Default::default()
+            });
+            return OffsetFetchResponse { groups: groups.collect(), ..Default::default() };
+        }
         let topics = request.topics.iter().flatten().map(|topic| OffsetFetchResponseTopic {
             name: topic.name.clone(),
             partitions: topic.partition_indexes.iter().map(|i| old(failed(*i, error))).collect(),
         });
-        let groups = request.groups.iter().map(|group| OffsetFetchResponseGroup {
-            group_id: group.group_id.clone(),
-            error_code: error.code(),
-            ..Default::default()
-        });
         OffsetFetchResponse {
             error_code: error.code(),
             topics: topics.collect(),
-            groups: groups.collect(),
             ..Default::default()
         }
     }

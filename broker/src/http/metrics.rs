@@ -1,5 +1,7 @@
 //! `/metrics`: what the recorder has, and gauges that are read at the scrape.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::State,
     http::header::CONTENT_TYPE,
@@ -55,9 +57,42 @@ fn read_gauges(broker: &Broker) {
     gauge!("streamhouse_wal_bytes").set(log.wal_bytes as f64);
     gauge!("streamhouse_wal_queued_bytes").set(log.queued_bytes as f64);
     gauge!("streamhouse_task_panics").set(broker.spawner.panics() as f64);
+    read_coordinator_gauges(broker);
     let pools = [("requests", &broker.request_memory), ("fetch", &broker.fetch_memory)];
     for (name, pool) in pools {
         gauge!("streamhouse_memory_used_bytes", "pool" => name).set(pool.used() as f64);
         gauge!("streamhouse_memory_limit_bytes", "pool" => name).set(pool.total() as f64);
     }
+}
+
+/// Groups by type and state as Kafka names them; combinations that were there once stay, at 0.
+#[allow(clippy::cast_precision_loss, reason = "gauges are approximate above 2^53")]
+fn read_coordinator_gauges(broker: &Broker) {
+    const TYPES: [(&str, &[&str]); 2] = [
+        ("classic", &["Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead"]),
+        ("consumer", &["Empty", "Assigning", "Reconciling", "Stable", "Dead"]),
+    ];
+    let runtime = broker.coordination.groups.runtime();
+    let (mut counts, mut offsets) = (BTreeMap::new(), 0);
+    runtime.observe(|shard| {
+        shard.count_groups(&mut counts);
+        offsets += shard.offset_count();
+    });
+    for (group_type, states) in TYPES {
+        for state in states {
+            let count = counts.get(&(group_type, *state)).copied().unwrap_or_default();
+            gauge!("streamhouse_groups", "type" => group_type, "state" => *state).set(count as f64);
+        }
+    }
+    gauge!("streamhouse_group_offsets").set(offsets as f64);
+    let stats = runtime.stats();
+    let partitions =
+        [("active", stats.active), ("loading", stats.loading), ("failed", stats.failed)];
+    for (state, count) in partitions {
+        gauge!("streamhouse_coordinator_partitions", "coordinator" => "groups", "state" => state)
+            .set(count as f64);
+    }
+    gauge!("streamhouse_coordinator_loads", "coordinator" => "groups").set(stats.loads as f64);
+    gauge!("streamhouse_coordinator_load_max_seconds", "coordinator" => "groups")
+        .set(stats.load_max.as_secs_f64());
 }

@@ -11,9 +11,9 @@
 
 mod classic_groups;
 mod compaction;
-mod consumer_groups;
 mod disk_full;
 mod flights;
+mod groups;
 mod java_tools;
 mod kafka_suite;
 mod kcat;

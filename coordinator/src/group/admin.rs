@@ -1,5 +1,7 @@
 //! ListGroups and DescribeGroups.
 
+use std::collections::BTreeMap;
+
 use protocol::{
     ErrorCode,
     messages::{
@@ -37,6 +39,19 @@ impl GroupShard {
                 group_type: group.type_name().to_owned(),
             })
             .collect()
+    }
+
+    /// Adds the shard's groups to counts by type and state.
+    pub fn count_groups(&self, counts: &mut BTreeMap<(&'static str, &'static str), u64>) {
+        for group in self.groups.values() {
+            *counts.entry((group.type_name(), group.state_name())).or_default() += 1;
+        }
+    }
+
+    /// How many offsets are committed in the shard.
+    #[must_use]
+    pub fn offset_count(&self) -> usize {
+        self.offsets.count()
     }
 
     /// A classic group as DescribeGroups shows it; any other is as good as unknown.

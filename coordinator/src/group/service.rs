@@ -10,7 +10,6 @@ use tracing::debug;
 
 use super::{
     config::GroupConfig,
-    consumer::GroupOverridesSource,
     offsets::DeletedTopic,
     shard::{GroupContext, GroupOutcome, GroupShard},
 };
@@ -31,20 +30,12 @@ pub struct GroupCoordinator {
 }
 
 impl GroupCoordinator {
-    /// A coordinator that hosts nothing yet. `overrides` is asked for a group's own settings at each
-    /// of its requests.
+    /// A coordinator that hosts nothing yet.
     #[must_use]
-    pub fn new(
-        deps: RuntimeDeps,
-        config: Arc<GroupConfig>,
-        overrides: Arc<dyn GroupOverridesSource>,
-        topics: TopicSource,
-    ) -> Self {
+    pub fn new(deps: RuntimeDeps, config: Arc<GroupConfig>, topics: TopicSource) -> Self {
         let shard_config = Arc::clone(&config);
-        let runtime = Runtime::new(deps, move |_| {
-            GroupShard::new(Arc::clone(&shard_config), topics.clone())
-                .with_overrides(Arc::clone(&overrides))
-        });
+        let runtime =
+            Runtime::new(deps, move |_| GroupShard::new(Arc::clone(&shard_config), topics.clone()));
         Self { runtime, config, partition_count: Arc::default() }
     }
 

@@ -382,6 +382,13 @@ impl<S: Shard> Inner<S> {
                     guard: guard.take(),
                 },
             )?;
+            // A take-back between the log's check and its append: what this batch was built upon is gone.
+            if appended.base_offset != active.next_offset {
+                return Err(LogError::Moved {
+                    expected: active.next_offset,
+                    actual: appended.base_offset,
+                });
+            }
             let mut at = Replayed {
                 offset: appended.base_offset,
                 timestamp_ms: now_ms,

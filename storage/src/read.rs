@@ -8,7 +8,7 @@
 mod gather;
 mod slice;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use metadata::Extent;
@@ -100,8 +100,21 @@ impl Partition {
     }
 
     async fn read_as(&self, request: ReadRequest, form: Form) -> Result<ReadResult, ReadError> {
-        let Begun { mut result, bound, lists_aborted } = self.begin_read(&request)?;
-        let mut gather = Gather::new(&request, bound);
+        loop {
+            if let Some(result) = self.try_read(&request, form).await? {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// Reads; `None` where what the aborted transactions were has been forgotten meanwhile.
+    async fn try_read(
+        &self,
+        request: &ReadRequest,
+        form: Form,
+    ) -> Result<Option<ReadResult>, ReadError> {
+        let Begun { mut result, bound, aborted_version } = self.begin_read(request)?;
+        let mut gather = Gather::new(request, bound);
         let mut attempts = 0;
         while gather.wants_more() && gather.next_offset < bound {
             match self.plan(gather.next_offset, bound)? {
@@ -130,11 +143,13 @@ impl Partition {
                 }
             }
         }
-        if lists_aborted && !gather.records.is_empty() {
-            result.aborted = self.aborted_in(request.offset, gather.next_offset)?;
+        if let Some(version) = aborted_version.filter(|_| !gather.records.is_empty()) {
+            let range = request.offset..gather.next_offset;
+            let Some(aborted) = self.aborted_in(range, version)? else { return Ok(None) };
+            result.aborted = aborted;
         }
         result.records = gather.records;
-        Ok(result)
+        Ok(Some(result))
     }
 
     /// Whether a read from `offset` has to ask an object for its first bytes, which takes its time.
@@ -145,13 +160,20 @@ impl Partition {
     }
 
     /// The aborted transactions among what was read. What lies below a log start that has moved
-    /// meanwhile is forgotten, so that the read must be refused.
-    fn aborted_in(&self, from: i64, to: i64) -> Result<Vec<AbortedTransaction>, ReadError> {
+    /// meanwhile is forgotten, so that the read must be refused; so is what compaction by key has
+    /// removed, and the bytes that were read may be older: then there is no answer.
+    fn aborted_in(
+        &self,
+        range: Range<i64>,
+        version: u64,
+    ) -> Result<Option<Vec<AbortedTransaction>>, ReadError> {
         let state = self.lock();
-        if from < state.log_start {
-            return Err(state.out_of_range(from));
+        if range.start < state.log_start {
+            return Err(state.out_of_range(range.start));
         }
-        Ok(state.producers.transactions().aborted(from, to))
+        let transactions = state.producers.transactions();
+        let is_whole = transactions.aborted_version() == version;
+        Ok(is_whole.then(|| transactions.aborted(range.start, range.end)))
     }
 
     fn take_run(&self, gather: &mut Gather, run: &Bytes) -> Result<(), ReadError> {
@@ -169,10 +191,12 @@ impl Partition {
         }
         let last_stable_offset = state.last_stable();
         // What lies below the bound is decided: if nothing was aborted by now, nothing of it was.
-        let (bound, lists_aborted) = match request.isolation {
-            IsolationLevel::ReadUncommitted => (state.high_watermark, false),
+        let (bound, aborted_version) = match request.isolation {
+            IsolationLevel::ReadUncommitted => (state.high_watermark, None),
             IsolationLevel::ReadCommitted => {
-                (last_stable_offset, state.producers.transactions().has_aborted())
+                let transactions = state.producers.transactions();
+                let version = transactions.has_aborted().then(|| transactions.aborted_version());
+                (last_stable_offset, version)
             }
         };
         let result = ReadResult {
@@ -182,7 +206,7 @@ impl Partition {
             last_stable_offset,
             log_start_offset: state.log_start,
         };
-        Ok(Begun { result, bound, lists_aborted })
+        Ok(Begun { result, bound, aborted_version })
     }
 
     fn plan(&self, offset: i64, bound: i64) -> Result<Step, ReadError> {
@@ -268,8 +292,8 @@ impl Partition {
 struct Begun {
     result: ReadResult,
     bound: i64,
-    /// Whether there may be aborted transactions in what is read.
-    lists_aborted: bool,
+    /// Where there may be aborted transactions in what is read: how often any was forgotten.
+    aborted_version: Option<u64>,
 }
 
 impl State {

@@ -129,6 +129,11 @@ impl Transactions {
         self.aborted.overlapping(from, to)
     }
 
+    /// Changes whenever compaction by key makes it forget aborted transactions.
+    pub(crate) fn aborted_version(&self) -> u64 {
+        self.aborted.version()
+    }
+
     /// Whether any is known that was aborted.
     pub(crate) fn has_aborted(&self) -> bool {
         !self.aborted.is_empty()

@@ -22,6 +22,8 @@ pub struct AbortedTransaction {
 #[derive(Debug, Default)]
 pub(crate) struct TxnIndex {
     entries: VecDeque<Entry>,
+    /// How often entries above the log start were forgotten.
+    version: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +97,12 @@ impl TxnIndex {
     pub(crate) fn forget(&mut self, forgotten: &[AbortedTransaction]) {
         let forgotten: BTreeSet<_> = forgotten.iter().copied().collect();
         self.entries.retain(|entry| !forgotten.contains(&entry.transaction));
+        self.version += 1;
+    }
+
+    /// Changes with [`TxnIndex::forget`].
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// The transactions that overlap `[from, to)`.
@@ -171,6 +179,16 @@ mod tests {
             assert_eq!(set.contains(1, offset), aborted, "offset {offset}");
         }
         assert!(!set.contains(2, 15) && !set.contains(1, 41));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_and_noticed() {
+        let mut index = TxnIndex::default();
+        index.append(vec![transaction(1, 10, 20), transaction(2, 15, 30)], None);
+        let version = index.version();
+        index.forget(&[transaction(1, 10, 20), transaction(2, 15, 31)]);
+        assert_eq!(index.overlapping(0, 100), [transaction(2, 15, 30)]);
+        assert_ne!(index.version(), version);
     }
 
     /// Transactions of one log: markers ascend, each transaction begins anywhere before.

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
-use common::{PartitionKey, TopicId, clock::SharedClock, rng::Rng, spawn::Spawner};
+use common::{ObjectId, PartitionKey, TopicId, clock::SharedClock, rng::Rng, spawn::Spawner};
 use metadata::{EpochStart, Fence, MetadataStore, NewEpochStart, Topic};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -218,6 +218,10 @@ impl Partitions for Log {
 
     fn all(&self) -> Vec<Arc<dyn ExtentTarget>> {
         self.partitions().into_iter().map(|partition| partition as Arc<dyn ExtentTarget>).collect()
+    }
+
+    fn adopted(&self, id: ObjectId) {
+        self.shared.reader.note_checked(id);
     }
 }
 

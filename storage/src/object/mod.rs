@@ -134,6 +134,9 @@ pub trait Partitions: Send + Sync {
 
     /// All partitions, ascending by key.
     fn all(&self) -> Vec<Arc<dyn ExtentTarget>>;
+
+    /// A WAL file of which every batch was read and checked became this object, as it stands.
+    fn adopted(&self, _id: ObjectId) {}
 }
 
 #[cfg(test)]

@@ -76,6 +76,8 @@ struct Inner {
     footers: Cache<ObjectId, Arc<Footer>>,
     files: Cache<ObjectId, Arc<LocalObject>>,
     buffers: Buffers,
+    /// Objects whose data this process has read and checked as a whole since it was written.
+    checked: Cache<ObjectId, ()>,
     /// Where the last read of a partition in an object ended: the next one from there is
     /// sequential.
     ends: Cache<(ObjectId, PartitionKey), i64>,
@@ -95,6 +97,7 @@ impl ObjectReader {
                 footers: Cache::new("object_footers", options.footer_bytes),
                 files: Cache::new("object_files", options.files_open_max),
                 buffers: Buffers::default(),
+                checked: Cache::new("object_checked", 4096),
                 ends: Cache::new("object_readers", 4096),
                 damage: Mutex::default(),
             }),
@@ -222,6 +225,11 @@ impl ObjectReader {
         Ok(footer)
     }
 
+    /// Notes that the object's file was read and checked as a whole since it was written.
+    pub(crate) fn note_checked(&self, id: ObjectId) {
+        self.inner.checked.insert(id, (), 1);
+    }
+
     /// Lets go of a deleted object: its open file keeps the file's space otherwise.
     pub fn forget(&self, id: &ObjectId) {
         self.inner.files.remove(id);
@@ -293,7 +301,7 @@ impl ObjectReader {
             return Ok(file);
         }
         let file = self.blocking(object, move || File::open(path)).await?;
-        let file = Arc::new(LocalObject::new(file));
+        let file = Arc::new(LocalObject::new(file, self.inner.checked.contains(&object.id)));
         self.inner.files.insert(object.id, Arc::clone(&file), 1);
         Ok(file)
     }

@@ -84,6 +84,20 @@ impl Walk {
         }
     }
 
+    /// Whether the range last asked for is record batches to be given out as a whole, whose bytes
+    /// only have to be checked.
+    pub(super) fn is_at_batches(&self) -> bool {
+        matches!(self, Self::Blocks(BlocksWalk { state: State::Payload { .. }, .. }))
+    }
+
+    /// Goes on behind the range last asked for, which [`Self::is_at_batches`] and was checked
+    /// before.
+    pub(super) fn pass(&mut self) {
+        if let Self::Blocks(walk) = self {
+            walk.pass();
+        }
+    }
+
     /// Takes the bytes of the range last asked for. Returns which of them are given out: whole
     /// batches, contiguous; often none.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Range<usize>, Damage> {
@@ -189,6 +203,16 @@ impl BlocksWalk {
                 self.advance(wanted, next_block);
                 Ok(0..bytes.len())
             }
+        }
+    }
+
+    fn pass(&mut self) {
+        match std::mem::replace(&mut self.state, State::Head) {
+            State::Payload { mut wanted, next_block } => {
+                wanted.pop_front();
+                self.advance(wanted, next_block);
+            }
+            other => self.state = other,
         }
     }
 

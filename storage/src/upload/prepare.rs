@@ -184,6 +184,7 @@ async fn attempt(
     match shared.deps.storage.local_path(&object.key) {
         Some(destination) if whole && shared.deps.wal_directory.is_some() => {
             adopt::adopt(shared, job, &encoded, &destination).await?;
+            shared.deps.partitions.adopted(object.id);
         }
         _ => {
             let mut source = RangeSource::new(shared, job, footer, encoded);

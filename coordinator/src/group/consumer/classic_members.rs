@@ -60,12 +60,10 @@ impl GroupShard {
     ) -> GroupOutcome<()> {
         let (records, response) = match self.join_as_classic(context, &join) {
             Ok(joined) => joined,
+            // Kafka does not repeat the member's id here.
             Err(error) => {
-                let response = JoinGroupResponse {
-                    error_code: error.code.code(),
-                    member_id: join.request.member_id.clone(),
-                    ..Default::default()
-                };
+                let response =
+                    JoinGroupResponse { error_code: error.code.code(), ..Default::default() };
                 (Vec::new(), response)
             }
         };

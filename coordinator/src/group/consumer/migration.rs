@@ -328,7 +328,9 @@ fn assigned_to(
     let (_, assignment) = decode_assignment(&details.assignment)
         .map_err(|_| cannot_upgrade(group_id, "the embedded consumer protocol is malformed"))?;
     if assignment.user_data.is_some_and(|data| !data.is_empty()) {
-        return Err(cannot_upgrade(group_id, "an unsupported custom assignor is in use"));
+        let why = "an unsupported custom assignor is in use. Please refer to the documentation or \
+                   switch to a default assignor before re-attempting the upgrade";
+        return Err(cannot_upgrade(group_id, why));
     }
     for of in assignment.assigned_partitions {
         if let Some(topic) = topics.by_name(&of.topic)

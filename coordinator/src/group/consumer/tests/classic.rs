@@ -84,7 +84,8 @@ fn protocols_that_do_not_fit_and_a_disabled_migration_are_refused() {
     let mut other = request(&c, &["foo"], &[]);
     other.protocol_type = "connect".to_owned();
     let inconsistent = ErrorCode::InconsistentGroupProtocol.code();
-    assert_eq!(world.classic_joined(other).error_code, inconsistent);
+    let refused = world.classic_joined(other);
+    assert_eq!((refused.error_code, refused.member_id.as_str()), (inconsistent, ""));
     let mut other = request("", &["foo"], &[]);
     other.protocols[0].name = "sticky".to_owned();
     assert_eq!(world.classic_joined(other).error_code, inconsistent);

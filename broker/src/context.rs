@@ -18,9 +18,15 @@ use protocol::{ApiKey, RequestHeader};
 use storage::Log;
 
 use crate::{
-    catalog::Catalog, config::dynamic::Configs, coordination::Coordination,
-    fetch_session::FetchSessions, metrics::Metrics, options::BrokerOptions,
-    producer_ids::ProducerIds, purgatory::Purgatory, shutdown::Shutdown,
+    catalog::Catalog,
+    config::{dynamic::Configs, group::GroupConfigs},
+    coordination::Coordination,
+    fetch_session::FetchSessions,
+    metrics::Metrics,
+    options::BrokerOptions,
+    producer_ids::ProducerIds,
+    purgatory::Purgatory,
+    shutdown::Shutdown,
 };
 
 /// The part of the request pool that is kept for small frames: one in so many bytes.
@@ -48,6 +54,8 @@ pub struct Broker {
     pub coordination: Coordination,
     /// The configuration in force, for the handlers that show and change it.
     pub configs: Arc<Configs>,
+    /// Dynamic configurations of groups.
+    pub group_configs: Arc<GroupConfigs>,
     /// Producer ids for InitProducerId.
     pub producer_ids: ProducerIds,
     /// Incremental fetch sessions.
@@ -156,6 +164,14 @@ pub struct ConnectionInfo {
     pub listener: String,
     /// What the client said of itself in ApiVersions (KIP-511).
     pub software: OnceLock<ClientSoftware>,
+}
+
+impl ConnectionInfo {
+    /// The client's address as Kafka writes it, which is how Java shows one without a name.
+    #[must_use]
+    pub fn client_host(&self) -> String {
+        self.peer.map_or_else(|| "/in-process".to_owned(), |peer| format!("/{}", peer.ip()))
+    }
 }
 
 /// A client library and its version, as it names itself.

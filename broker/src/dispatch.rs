@@ -112,6 +112,8 @@ routes! {
     exclusive UpdateFeatures => handlers::update_features::UpdateFeatures;
     exclusive DescribeCluster => handlers::describe_cluster::DescribeCluster;
     exclusive DescribeProducers => handlers::describe_producers::DescribeProducers;
+    exclusive ConsumerGroupHeartbeat => handlers::consumer_group_heartbeat::ConsumerGroupHeartbeat;
+    exclusive ConsumerGroupDescribe => handlers::consumer_group_describe::ConsumerGroupDescribe;
     exclusive ListConfigResources => handlers::list_config_resources::ListConfigResources;
     exclusive DescribeTopicPartitions => handlers::describe_topic_partitions::DescribeTopicPartitions;
 }

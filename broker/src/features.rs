@@ -2,8 +2,8 @@
 //! once it is built.
 //!
 //! `metadata.version` says which requests a broker of that release understands; tools read it.
-//! `group.version` and `transaction.version` make clients switch protocols, so they are added with
-//! the coordinators that speak them (design D15).
+//! `group.version` and `transaction.version` make clients switch protocols, so each is added with the
+//! coordinator that speaks it (design D15).
 
 /// A feature and its levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Feature {
 pub const FEATURES: &[Feature] = &[
     // 3.3-IV3 to 4.3-IV0.
     Feature { name: "metadata.version", min_level: 7, max_level: 30, finalized_level: 30 },
+    // Groups of KIP-848.
+    Feature { name: "group.version", min_level: 0, max_level: 1, finalized_level: 1 },
 ];
 
 /// The epoch of the finalized levels: they are those of the release and never change in it.

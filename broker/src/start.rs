@@ -19,6 +19,7 @@ use crate::{
         broker::BrokerConfig,
         dynamic::Configs,
         effective::Layers,
+        group::GroupConfigs,
         sources::{ConfigErrors, StaticConfig},
     },
     context::Broker,
@@ -114,11 +115,13 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
     )?;
     let config = configs.broker();
     let options = config.options(deps.port);
+    let group_configs = Arc::new(GroupConfigs::new(image.group_configs));
     let coordination = Coordination::start(&CoordinationDeps {
         node_id: session.node_id,
         catalog: &catalog,
         log: &log,
         config: &config.coordinator,
+        group_configs: &group_configs,
         clock: &deps.clock,
         rng: &deps.rng,
         spawner: &deps.spawner,
@@ -132,6 +135,7 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         catalog,
         coordination,
         configs,
+        group_configs,
         producer_ids: ProducerIds::new(Arc::clone(&deps.metadata), session.fence),
         metadata: deps.metadata,
         fetch_sessions: FetchSessions::new(

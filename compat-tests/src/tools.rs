@@ -134,6 +134,7 @@ fn main_class(tool: &str) -> Result<&'static str> {
         "kafka-delete-records" => "org.apache.kafka.tools.DeleteRecordsCommand",
         "kafka-features" => "org.apache.kafka.tools.FeatureCommand",
         "kafka-get-offsets" => "org.apache.kafka.tools.GetOffsetShell",
+        "kafka-groups" => "org.apache.kafka.tools.GroupsCommand",
         "kafka-log-compaction-tester" => "org.apache.kafka.tools.LogCompactionTester",
         "kafka-leader-election" => "org.apache.kafka.tools.LeaderElectionCommand",
         "kafka-log-dirs" => "org.apache.kafka.tools.LogDirsCommand",

@@ -13,6 +13,7 @@ pub fn markdown() -> String {
     let (own, kafka): (Vec<_>, Vec<_>) =
         names::broker_keys().partition(|key| key.name.starts_with("streamhouse."));
     let topics: Vec<_> = names::topic_keys().collect();
+    let groups: Vec<_> = names::group_keys().collect();
     let mut text = String::from(INTRODUCTION);
     text.push_str("\n## Keys of StreamHouse\n\n");
     table(&mut text, &own, true);
@@ -20,6 +21,8 @@ pub fn markdown() -> String {
     table(&mut text, &kafka, true);
     text.push_str("\n## Keys of topics\n\n");
     table(&mut text, &topics, false);
+    text.push_str("\n## Keys of groups\n\n");
+    table(&mut text, &groups, false);
     text
 }
 

@@ -26,6 +26,8 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Not set.
     Default = 5,
+    /// Set on the group.
+    Group = 8,
 }
 
 /// One layer's value of one name of a key.
@@ -74,7 +76,7 @@ impl Layers {
         self.first_value(names)
     }
 
-    /// The value in force of a topic key where the topic does not set it.
+    /// The value in force of a topic's or a group's key where it is not set there.
     #[must_use]
     pub fn topic_default(&self, key: &ConfigKey) -> Option<Value> {
         self.first_value(key.synonyms).or_else(|| key.default_value())
@@ -183,10 +185,28 @@ impl Layers {
         key: &'static ConfigKey,
         overrides: &BTreeMap<String, String>,
     ) -> DescribedConfig {
+        self.describe_override(key, overrides, ConfigSource::Topic)
+    }
+
+    /// A group key as DescribeConfigs shows it for a group with these overrides.
+    #[must_use]
+    pub fn describe_group(
+        &self,
+        key: &'static ConfigKey,
+        overrides: &BTreeMap<String, String>,
+    ) -> DescribedConfig {
+        self.describe_override(key, overrides, ConfigSource::Group)
+    }
+
+    fn describe_override(
+        &self,
+        key: &'static ConfigKey,
+        overrides: &BTreeMap<String, String>,
+        source: ConfigSource,
+    ) -> DescribedConfig {
         let set = overrides.get(key.name).and_then(|text| key.parse(text).ok());
         let mut synonyms = self.synonyms(key.synonyms);
         if let Some(value) = &set {
-            let source = ConfigSource::Topic;
             synonyms.insert(0, SynonymValue { name: key.name, value: shown(key, value), source });
         }
         let value = set.or_else(|| self.topic_default(key));

@@ -17,6 +17,7 @@ pub mod coordinator;
 pub mod docs;
 pub mod dynamic;
 pub mod effective;
+pub mod group;
 pub mod listeners;
 pub mod names;
 pub mod properties;

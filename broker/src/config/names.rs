@@ -3,9 +3,10 @@
 //!
 //! The parser of `server.properties`, `--help`, DescribeConfigs and `docs/config.md` are all made
 //! from it. A key that Kafka has keeps Kafka's name, type and default; ours start with
-//! `streamhouse.`. The rows are in `names/{topic,broker,own}.rs`.
+//! `streamhouse.`. The rows are in `names/{topic,broker,own,group}.rs`.
 
 mod broker;
+mod group;
 mod own;
 mod topic;
 
@@ -66,7 +67,7 @@ pub struct ConfigKey {
     pub since: &'static str,
     /// One line.
     pub doc: &'static str,
-    /// For a topic key: the broker keys that give its default, strongest first. For a broker key:
+    /// For a topic's or a group's key: the broker keys that give its default, strongest first. For a broker key:
     /// the keys (itself first) that can stand in for it.
     pub synonyms: &'static [Synonym],
 }
@@ -156,6 +157,9 @@ const FAMILIES: &[(&str, Effect)] = &[
 static TOPIC: LazyLock<BTreeMap<&str, &ConfigKey>> =
     LazyLock::new(|| topic::KEYS.iter().map(|key| (key.name, key)).collect());
 
+static GROUP: LazyLock<BTreeMap<&str, &ConfigKey>> =
+    LazyLock::new(|| group::KEYS.iter().map(|key| (key.name, key)).collect());
+
 static BROKER: LazyLock<BTreeMap<&str, &ConfigKey>> =
     LazyLock::new(|| broker::KEYS.iter().chain(own::KEYS).map(|key| (key.name, key)).collect());
 
@@ -174,6 +178,17 @@ pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {
 /// All topic keys by name.
 pub fn topic_keys() -> impl Iterator<Item = &'static ConfigKey> {
     TOPIC.values().copied()
+}
+
+/// The group key of that name.
+#[must_use]
+pub fn group_key(name: &str) -> Option<&'static ConfigKey> {
+    GROUP.get(name).copied()
+}
+
+/// All group keys by name.
+pub fn group_keys() -> impl Iterator<Item = &'static ConfigKey> {
+    GROUP.values().copied()
 }
 
 /// All broker keys by name, ours included.
@@ -216,7 +231,7 @@ mod tests {
 
     #[test]
     fn every_default_passes_its_own_validator() {
-        for key in topic_keys().chain(broker_keys()) {
+        for key in topic_keys().chain(group_keys()).chain(broker_keys()) {
             if let Some(default) = key.default {
                 let value = key.parse(default).unwrap();
                 assert!(key.is_sensitive() || value.to_text() == default, "{}", key.name);
@@ -226,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_synonym_is_a_broker_key() {
-        for key in topic_keys().chain(broker_keys()) {
+        for key in topic_keys().chain(group_keys()).chain(broker_keys()) {
             for synonym in key.synonyms {
                 assert!(broker_key(synonym.name).is_some(), "{} of {}", synonym.name, key.name);
             }
@@ -238,7 +253,8 @@ mod tests {
         let rows = broker::KEYS.iter().chain(own::KEYS);
         assert_eq!(rows.count(), broker_keys().count());
         assert_eq!(topic::KEYS.len(), topic_keys().count());
-        for key in topic_keys().chain(broker_keys()) {
+        assert_eq!(group::KEYS.len(), group_keys().count());
+        for key in topic_keys().chain(group_keys()).chain(broker_keys()) {
             assert!(!key.doc.is_empty() && !key.doc.contains('\n'), "{}", key.name);
             assert!(key.doc.ends_with('.'), "{}", key.name);
         }

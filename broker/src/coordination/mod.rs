@@ -27,7 +27,11 @@ use tokio::sync::watch;
 
 pub use self::internal_topics::InternalTopic;
 use self::{topic_image::Topics, topic_log::TopicLog};
-use crate::{catalog::Catalog, config::broker::CoordinatorConfig, topic_name};
+use crate::{
+    catalog::Catalog,
+    config::{broker::CoordinatorConfig, group::GroupConfigs},
+    topic_name,
+};
 
 /// What the coordinators are made of.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub(crate) struct CoordinationDeps<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) log: &'a Arc<Log>,
     pub(crate) config: &'a CoordinatorConfig,
+    pub(crate) group_configs: &'a Arc<GroupConfigs>,
     pub(crate) clock: &'a SharedClock,
     pub(crate) rng: &'a Rng,
     pub(crate) spawner: &'a Spawner,
@@ -70,6 +75,7 @@ impl Coordination {
         let groups = GroupCoordinator::new(
             runtime_deps("groups", topic_name::CONSUMER_OFFSETS),
             Arc::new(deps.config.groups.clone()),
+            Arc::<GroupConfigs>::clone(deps.group_configs),
             topics,
         );
         let coordination = Self {

@@ -1,5 +1,5 @@
-//! AlterConfigs (key 33, v0–v2): replaces all settings of topics and brokers (KIP-133). Clients use
-//! IncrementalAlterConfigs by now.
+//! AlterConfigs (key 33, v0–v2): replaces all settings of topics, brokers and groups (KIP-133).
+//! Clients use IncrementalAlterConfigs by now.
 
 use std::sync::Arc;
 

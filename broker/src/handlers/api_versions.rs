@@ -152,4 +152,18 @@ mod tests {
         assert_eq!(response.finalized_features_epoch, 0);
         assert!(!response.zk_migration_ready);
     }
+
+    /// KAFKA-17011: clients before v4 cannot read a minimum of 0.
+    #[test]
+    fn group_version_is_told_to_clients_that_can_read_its_range() {
+        let names = |version| -> Vec<_> {
+            let response = supported(version);
+            response.supported_features.into_iter().map(|feature| feature.name).collect()
+        };
+        assert!(!names(3).contains(&"group.version".to_owned()));
+        assert!(names(4).contains(&"group.version".to_owned()));
+        let finalized = supported(3).finalized_features;
+        let group = finalized.iter().find(|feature| feature.name == "group.version");
+        assert_eq!(group.map(|feature| feature.max_version_level), Some(1));
+    }
 }

@@ -114,8 +114,8 @@ async fn change(
     match ResourceType::from_id(id) {
         Some(ResourceType::Topic) => change_topic(broker, name, validate_only, to).await,
         Some(ResourceType::Broker) => change_broker(broker, name, validate_only, to).await,
-        Some(ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group)
-        | None => {
+        Some(ResourceType::Group) => change_group(broker, name, validate_only, to).await,
+        Some(ResourceType::BrokerLogger | ResourceType::ClientMetrics) | None => {
             to.apply(&Settings::new(), |_| None)?;
             Err(AlterError::invalid_request(format!("Unknown resource type {id}")))
         }
@@ -206,6 +206,32 @@ async fn change_broker(
     if is_changed {
         info!(broker = name, "broker configuration changed");
         apply(broker).await?;
+    }
+    Ok(())
+}
+
+async fn change_group(
+    broker: &Arc<Broker>,
+    name: &str,
+    validate_only: bool,
+    to: &AlterTo,
+) -> Result<(), AlterError> {
+    if name.is_empty() {
+        return Err(AlterError::invalid_request("Default group resources are not allowed."));
+    }
+    let store = (broker.metadata.as_ref(), &broker.fence);
+    let layers = broker.configs.layers();
+    let alter = |settings: &Settings| to.apply(settings, names::group_key);
+    let changed = broker.group_configs.change(store, &layers, name, validate_only, alter).await;
+    let is_changed = changed.map_err(|failure| match failure {
+        ChangeError::Refused(refusal) => refusal,
+        ChangeError::Metadata(failure) => {
+            warn!(group = name, error = %failure, "group configuration not changed");
+            AlterError { code: error::metadata(&failure), message: failure.to_string() }
+        }
+    })?;
+    if is_changed {
+        info!(group = name, "group configuration changed");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! DescribeConfigs (key 32, v1–v4): the configurations of topics and brokers, with where each value
-//! comes from (KIP-226), types and documentation (KIP-569).
+//! DescribeConfigs (key 32, v1–v4): the configurations of topics, brokers and groups, with where each
+//! value comes from (KIP-226), types and documentation (KIP-569).
 //!
-//! Not supported: broker loggers, client metrics and groups.
+//! Not supported: broker loggers and client metrics.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -99,8 +99,8 @@ fn describe(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Descr
     match ResourceType::from_id(resource.resource_type) {
         Some(ResourceType::Topic) => describe_topic(broker, &resource.resource_name),
         Some(ResourceType::Broker) => describe_broker(broker, &resource.resource_name),
-        Some(ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group)
-        | None => {
+        Some(ResourceType::Group) => describe_group(broker, &resource.resource_name),
+        Some(ResourceType::BrokerLogger | ResourceType::ClientMetrics) | None => {
             let why = format!("Unsupported resource type {}", resource.resource_type);
             Err((ErrorCode::InvalidRequest, why))
         }
@@ -115,6 +115,15 @@ fn describe_topic(broker: &Broker, name: &str) -> Result<Described, Refusal> {
     let configs = &image.by_name(name).ok_or_else(unknown)?.topic.configs;
     let layers = broker.configs.layers();
     Ok(names::topic_keys().map(|key| (key, layers.describe_topic(key, configs))).collect())
+}
+
+fn describe_group(broker: &Broker, name: &str) -> Result<Described, Refusal> {
+    if name.is_empty() {
+        return Err((ErrorCode::InvalidRequest, "Group name must not be empty".to_owned()));
+    }
+    let settings = broker.group_configs.settings(name);
+    let layers = broker.configs.layers();
+    Ok(names::group_keys().map(|key| (key, layers.describe_group(key, &settings))).collect())
 }
 
 fn describe_broker(broker: &Broker, name: &str) -> Result<Described, Refusal> {

@@ -1,4 +1,5 @@
-//! IncrementalAlterConfigs (key 44, v0–v1): changes single settings of topics and brokers (KIP-339).
+//! IncrementalAlterConfigs (key 44, v0–v1): changes single settings of topics, brokers and groups
+//! (KIP-339).
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 //! type and name), KIP-800 (reasons), KIP-814 (a static leader need not assign). Pipelined: a join
 //! may wait for minutes, and meanwhile holds no memory of the request pool.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use coordinator::group::classic::{Join, join_error, validate_join};
 use protocol::{
@@ -77,16 +77,11 @@ async fn start(
         request,
         version: context.api_version,
         client_id: context.client_id.clone(),
-        client_host: client_host(context.connection.peer),
+        client_host: context.connection.client_host(),
         waiter,
     };
     groups.write(&group_id, |shard, context| shard.join_group(context, join)).await?;
     Ok(waiting)
-}
-
-/// A client's address as Kafka writes it, which is how Java shows one without a name.
-fn client_host(peer: Option<SocketAddr>) -> String {
-    peer.map_or_else(|| "/in-process".to_owned(), |peer| format!("/{}", peer.ip()))
 }
 
 /// No protocol is an empty name in older versions and null in newer ones.

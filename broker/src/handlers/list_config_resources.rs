@@ -59,6 +59,11 @@ impl Handler for ListConfigResources {
         if is_asked(ResourceType::Broker) {
             config_resources.push(resource(&broker.node_id.to_string(), ResourceType::Broker));
         }
+        if is_asked(ResourceType::Group) {
+            let groups = broker.group_configs.group_ids();
+            config_resources
+                .extend(groups.iter().map(|group_id| resource(group_id, ResourceType::Group)));
+        }
         if is_asked(ResourceType::Topic) {
             let image = broker.catalog.image();
             let topics = image.topics();

@@ -11,6 +11,7 @@
 
 mod classic_groups;
 mod compaction;
+mod consumer_groups;
 mod disk_full;
 mod flights;
 mod groups;

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::{
     config::GroupConfig,
+    consumer::GroupOverridesSource,
     offsets::DeletedTopic,
     shard::{GroupContext, GroupOutcome, GroupShard},
 };
@@ -30,12 +31,20 @@ pub struct GroupCoordinator {
 }
 
 impl GroupCoordinator {
-    /// A coordinator that hosts nothing yet.
+    /// A coordinator that hosts nothing yet. `overrides` is asked for a group's own settings at each
+    /// of its requests.
     #[must_use]
-    pub fn new(deps: RuntimeDeps, config: Arc<GroupConfig>, topics: TopicSource) -> Self {
+    pub fn new(
+        deps: RuntimeDeps,
+        config: Arc<GroupConfig>,
+        overrides: Arc<dyn GroupOverridesSource>,
+        topics: TopicSource,
+    ) -> Self {
         let shard_config = Arc::clone(&config);
-        let runtime =
-            Runtime::new(deps, move |_| GroupShard::new(Arc::clone(&shard_config), topics.clone()));
+        let runtime = Runtime::new(deps, move |_| {
+            GroupShard::new(Arc::clone(&shard_config), topics.clone())
+                .with_overrides(Arc::clone(&overrides))
+        });
         Self { runtime, config, partition_count: Arc::default() }
     }
 

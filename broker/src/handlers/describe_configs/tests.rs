@@ -126,3 +126,31 @@ async fn errors_are_those_of_kafka() {
         assert_eq!((result.error_code, result.error_message), expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_shows_its_settings_over_the_brokers() {
+    let (broker, mut client) = start(&[("group.consumer.heartbeat.interval.ms", "6000")]).await;
+    let store = (broker.broker.metadata.as_ref(), &broker.broker.fence);
+    let layers = broker.broker.configs.layers();
+    let own = [("consumer.session.timeout.ms".to_owned(), "50000".to_owned())];
+    let set = |_: &_| Ok(own.clone().into());
+    broker.broker.group_configs.change(store, &layers, "g", false, set).await.unwrap();
+    let result = describe_one(&mut client, resource(32, "g", None), 4).await;
+    let shown: Vec<_> = result
+        .configs
+        .iter()
+        .map(|config| {
+            (config.name.as_str(), config.value.as_deref().unwrap(), config.config_source)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("consumer.assignment.interval.ms", "1000", 5),
+            ("consumer.heartbeat.interval.ms", "6000", 4),
+            ("consumer.session.timeout.ms", "50000", 8),
+        ]
+    );
+    let result = describe_one(&mut client, resource(32, "", None), 4).await;
+    assert_eq!(result.error_code, ErrorCode::InvalidRequest.code());
+}

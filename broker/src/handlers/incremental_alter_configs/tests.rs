@@ -238,3 +238,35 @@ async fn version_0_is_answered() {
     let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
     assert_eq!(client.call(&request, 0).await.unwrap().responses[0].error_code, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_configured_within_the_brokers_bounds_and_survives_a_restart() {
+    let world = World::new(1).await.unwrap();
+    let broker = world.start(&[]).await.unwrap();
+    let mut client = broker.connect();
+    let set = |value| resource(32, "g", &[("consumer.session.timeout.ms", SET, Some(value))]);
+    assert_eq!(alter_one(&mut client, set("50000")).await, (0, None));
+    let low = refusal(
+        ErrorCode::InvalidConfig,
+        "consumer.session.timeout.ms must be greater than or equal to \
+         group.consumer.min.session.timeout.ms",
+    );
+    assert_eq!(alter_one(&mut client, set("1")).await, low);
+    let unknown = resource(32, "g", &[("nonsense", SET, Some("1"))]);
+    let refused = refusal(ErrorCode::InvalidConfig, "Unknown group config name: nonsense");
+    assert_eq!(alter_one(&mut client, unknown).await, refused);
+    let unnamed = resource(32, "", &[("consumer.session.timeout.ms", SET, Some("50000"))]);
+    let refused = refusal(ErrorCode::InvalidRequest, "Default group resources are not allowed.");
+    assert_eq!(alter_one(&mut client, unnamed).await, refused);
+    drop(client);
+    broker.stop().await;
+    let broker = world.start(&[]).await.unwrap();
+    let settings = broker.broker.group_configs.settings("g");
+    assert_eq!(settings.get("consumer.session.timeout.ms").map(String::as_str), Some("50000"));
+    assert_eq!(broker.broker.group_configs.group_ids(), ["g"]);
+    let mut client = broker.connect();
+    let deleted = resource(32, "g", &[("consumer.session.timeout.ms", DELETE, None)]);
+    assert_eq!(alter_one(&mut client, deleted).await, (0, None));
+    assert!(broker.broker.group_configs.group_ids().is_empty());
+    broker.stop().await;
+}

@@ -116,3 +116,10 @@ fn a_group_survives_a_broker_that_is_killed_while_it_rebalances() {
     println!("{}", rest.join("\n"));
     assert!(status.success(), "{status}");
 }
+
+#[test]
+fn every_answer_on_the_wire_is_that_of_apache_kafka() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(&dir);
+    println!("{}", python("classic_wire.py", &[&broker.bootstrap()]).unwrap());
+}

@@ -8,6 +8,7 @@ use std::{
 
 use common::{
     NodeId,
+    buffers::BufferPool,
     clock::SharedClock,
     memory::{MemoryBudget, Reservation},
     rng::Rng,
@@ -29,7 +30,8 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// The part of the request pool that is kept for small frames: one in so many bytes.
+/// The part of the memory for requests that is kept for small frames, and as much for buffers that
+/// wait for the next frame: one in so many bytes.
 const SMALL_FRAMES_SHARE: usize = 8;
 /// A request that needs at most this much memory is charged to the small frames' pool.
 const SMALL_REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -67,6 +69,8 @@ pub struct Broker {
     /// Charged with small frames before they are read: a fetch or a metadata request never waits
     /// behind producers that fill the other pool.
     pub small_request_memory: MemoryBudget,
+    /// Buffers that frames are read into.
+    pub frame_buffers: BufferPool,
     /// Charged with fetched records until they are written to the socket.
     pub fetch_memory: MemoryBudget,
     /// Asks connections to drain and end.
@@ -84,10 +88,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Pools for large and for small frames out of the memory for requests.
-    pub(crate) fn request_pools(options: &BrokerOptions) -> (MemoryBudget, MemoryBudget) {
-        let small = options.request_pool_bytes / SMALL_FRAMES_SHARE;
-        (MemoryBudget::new(options.request_pool_bytes - small), MemoryBudget::new(small))
+    /// The memory for requests, shared out: for large frames, for small ones, for buffers that are
+    /// free.
+    pub(crate) fn request_pools(
+        options: &BrokerOptions,
+    ) -> (MemoryBudget, MemoryBudget, BufferPool) {
+        let share = options.request_pool_bytes / SMALL_FRAMES_SHARE;
+        let large = MemoryBudget::new(options.request_pool_bytes - 2 * share);
+        (large, MemoryBudget::new(share), BufferPool::new(share))
     }
 
     /// The pool that a request of `bytes` is charged to.

@@ -5,12 +5,14 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, Weak},
+    time::Duration,
 };
 
 use common::{clock::SharedClock, memory::MemoryBudget, rng::Rng, spawn::Spawner};
 use metadata::{MetadataStore, OpenSession, Session, Topic};
 use storage::{Log, LogDeps, object_store::ObjectStorage, wal::WalFs};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
@@ -30,6 +32,9 @@ use crate::{
     purgatory::Purgatory,
     shutdown::Shutdown,
 };
+
+/// How long a buffer is kept that no frame needs.
+const BUFFERS_TRIM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a broker is started from: its configuration and every way to the outside world.
 #[derive(Debug)]
@@ -126,8 +131,8 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         rng: &deps.rng,
         spawner: &deps.spawner,
     });
-    let (request_memory, small_request_memory) = Broker::request_pools(&options);
-    Ok(Arc::new(Broker {
+    let (request_memory, small_request_memory, frame_buffers) = Broker::request_pools(&options);
+    let broker = Arc::new(Broker {
         node_id: session.node_id,
         cluster_id: session.cluster_id,
         fence: session.fence,
@@ -146,6 +151,7 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         purgatory: Purgatory::new(options.delayed_fetches_max),
         request_memory,
         small_request_memory,
+        frame_buffers,
         fetch_memory: MemoryBudget::new(options.fetch_pool_bytes),
         shutdown: Shutdown::new(),
         metrics: Metrics::new(),
@@ -153,7 +159,20 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         rng: deps.rng,
         spawner: deps.spawner,
         options: RwLock::new(Arc::new(options)),
-    }))
+    });
+    broker
+        .spawner
+        .spawn("frame-buffers", trim_buffers(Arc::downgrade(&broker), broker.shutdown.draining()));
+    Ok(broker)
+}
+
+/// Gives memory back when there is less to read than before.
+async fn trim_buffers(broker: Weak<Broker>, draining: impl Future<Output = ()>) {
+    tokio::pin!(draining);
+    while timeout(BUFFERS_TRIM_INTERVAL, &mut draining).await.is_err() {
+        let Some(broker) = broker.upgrade() else { return };
+        broker.frame_buffers.trim();
+    }
 }
 
 async fn open_session(deps: &StartDeps) -> Result<Session, StartError> {

@@ -10,6 +10,7 @@
 //! random numbers and threads only through [`clock`], [`rng`] and [`spawn`]; clippy's
 //! `disallowed-methods` bans the direct ways everywhere else.
 
+pub mod buffers;
 pub mod clock;
 pub mod ids;
 pub mod invariant;

@@ -1,13 +1,15 @@
 //! Reads request frames from a connection's stream.
 //!
 //! The length is judged before anything is allocated for it, then the API and its version, then
-//! memory is reserved for the whole request, then the body is read into a buffer that grows with
-//! what arrives. All of it is cancel-safe: what was read stays in the reader.
+//! memory is reserved for the whole request, then the body is read: of a small frame into the
+//! connection's own buffer, of one of middling size straight into a buffer that is used again, of a
+//! huge one into memory that grows with what arrives. All of it is cancel-safe: what was read stays
+//! in the reader.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use common::memory::Reservation;
+use common::{buffers::PooledBuffer, memory::Reservation};
 use futures::future::BoxFuture;
 use protocol::{
     ApiKey, DecodeError,
@@ -25,8 +27,14 @@ use crate::{
 const HEADER_BYTES_MIN: usize = 10;
 /// Bytes read at first where nothing is known of the connection: idle ones hold only this.
 const FIRST_READ_BYTES_MIN: usize = 1024;
-/// Bytes read at first on a connection with large requests; what is beyond one frame is copied.
-const FIRST_READ_BYTES_MAX: usize = 64 * 1024;
+/// Bytes read at first on a connection whose requests go to reused buffers: what tells where the
+/// rest belongs.
+const FIRST_READ_BYTES_POOLED: usize = FRAME_PREFIX_BYTES + 4;
+/// Frames from this size on are read into reused buffers, bytes.
+const POOLED_FRAME_BYTES_MIN: usize = 16 * 1024;
+/// Frames up to this size are read into reused buffers, bytes: a length field alone must not make
+/// more memory be touched than the buffers that are kept.
+const POOLED_FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The least that the buffer of a large frame grows by, bytes.
 const GROWTH_BYTES_MIN: usize = 64 * 1024;
 /// Bytes taken from a client that sends on while its request is being handled.
@@ -60,7 +68,21 @@ enum State {
     /// Its length and its handler; its memory is being waited for.
     Admitting { length: usize, route: &'static Route, waiting: BoxFuture<'static, Reservation> },
     /// Its memory is reserved, its body is arriving.
-    Body { length: usize, route: &'static Route, reservation: Reservation, deadline: Deadline },
+    Body {
+        length: usize,
+        route: &'static Route,
+        reservation: Reservation,
+        deadline: Deadline,
+        memory: Memory,
+    },
+}
+
+/// Where a frame's bytes are gathered.
+enum Memory {
+    /// At the front of the connection's own buffer.
+    Own,
+    /// In a buffer that is used again, of which so many bytes are filled.
+    Pooled(PooledBuffer, usize),
 }
 
 type Deadline = Pin<Box<tokio::time::Sleep>>;
@@ -85,14 +107,14 @@ impl FrameReader {
                 State::Admitting { length, route, waiting } => {
                     let (length, route, reservation) = (*length, *route, waiting.await);
                     let deadline = Box::pin(tokio::time::sleep(BODY_TIMEOUT));
-                    self.state = State::Body { length, route, reservation, deadline };
+                    let memory = self.memory_for(length, broker);
+                    self.state = State::Body { length, route, reservation, deadline, memory };
                 }
-                State::Body { length, .. } => {
-                    let length = *length;
-                    if let Some(frame) = self.take_frame(length) {
+                State::Body { .. } => {
+                    if let Some(frame) = self.take_frame() {
                         return Ok(frame);
                     }
-                    self.read_body(stream, length).await?;
+                    self.read_body(stream).await?;
                 }
             }
         }
@@ -138,40 +160,81 @@ impl FrameReader {
 
     /// Reads about as much as the last request had, in case this is one of its kind.
     async fn read_first<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> Result<(), Close> {
-        let room = self.last_frame_bytes.clamp(FIRST_READ_BYTES_MIN, FIRST_READ_BYTES_MAX);
+        let room = match self.last_frame_bytes {
+            ..POOLED_FRAME_BYTES_MIN => self.last_frame_bytes.max(FIRST_READ_BYTES_MIN),
+            POOLED_FRAME_BYTES_MIN.. => {
+                FIRST_READ_BYTES_POOLED.saturating_sub(self.buffer.len()).max(1)
+            }
+        };
         read_some(stream, &mut self.buffer, room).await
     }
 
-    /// Reads no further than the end of the frame, so that its buffer needs no copy afterwards.
-    async fn read_body<S: AsyncRead + Unpin>(
-        &mut self,
-        stream: &mut S,
-        length: usize,
-    ) -> Result<(), Close> {
-        let have = self.buffer.len();
-        let missing = (FRAME_PREFIX_BYTES + length).saturating_sub(have);
-        let room = missing.min(GROWTH_BYTES_MIN.max(have.saturating_mul(3)));
-        let State::Body { deadline, .. } = &mut self.state else { return Ok(()) };
+    /// Where the frame at the front of the buffer goes; moves there what has arrived of it.
+    fn memory_for(&mut self, length: usize, broker: &Broker) -> Memory {
+        let frame_bytes = FRAME_PREFIX_BYTES + length;
+        if !(POOLED_FRAME_BYTES_MIN..=POOLED_FRAME_BYTES_MAX).contains(&frame_bytes) {
+            return Memory::Own;
+        }
+        let mut memory = broker.frame_buffers.take(frame_bytes);
+        let arrived = self.buffer.split_to(self.buffer.len().min(frame_bytes));
+        memory[..arrived.len()].copy_from_slice(&arrived);
+        Memory::Pooled(memory, arrived.len())
+    }
+
+    /// Reads no further than the end of the frame, so that its bytes need no copy afterwards.
+    async fn read_body<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> Result<(), Close> {
+        let State::Body { length, deadline, memory, .. } = &mut self.state else { return Ok(()) };
+        let frame_bytes = FRAME_PREFIX_BYTES + *length;
+        let buffer = &mut self.buffer;
+        let read = async {
+            match memory {
+                Memory::Own => {
+                    let have = buffer.len();
+                    let missing = frame_bytes.saturating_sub(have);
+                    let room = missing.min(GROWTH_BYTES_MIN.max(have.saturating_mul(3)));
+                    read_some(stream, buffer, room).await
+                }
+                Memory::Pooled(memory, filled) => {
+                    match stream.read(&mut memory[*filled..frame_bytes]).await {
+                        Ok(0) => Err(Close::Disconnected),
+                        Ok(read) => {
+                            *filled += read;
+                            Ok(())
+                        }
+                        Err(error) => Err(Close::Io(error)),
+                    }
+                }
+            }
+        };
         tokio::select! {
             biased;
-            read = read_some(stream, &mut self.buffer, room) => read,
+            read = read => read,
             () = deadline => Err(Close::Stalled("the request's body did not arrive")),
         }
     }
 
-    /// Cuts the frame off the buffer if it is there as a whole.
-    fn take_frame(&mut self, length: usize) -> Option<Frame> {
-        if self.buffer.len() < FRAME_PREFIX_BYTES + length {
+    /// The frame, if it is there as a whole.
+    fn take_frame(&mut self) -> Option<Frame> {
+        let State::Body { length, memory, .. } = &self.state else { return None };
+        let frame_bytes = FRAME_PREFIX_BYTES + *length;
+        let arrived = match memory {
+            Memory::Own => self.buffer.len(),
+            Memory::Pooled(_, filled) => *filled,
+        };
+        if arrived < frame_bytes {
             return None;
         }
-        let State::Body { route, reservation, .. } =
+        let State::Body { route, reservation, memory, .. } =
             std::mem::replace(&mut self.state, State::Prefix)
         else {
             return None;
         };
-        self.last_frame_bytes = FRAME_PREFIX_BYTES + length;
-        let bytes = self.buffer.split_to(FRAME_PREFIX_BYTES + length).freeze();
-        Some(Frame { route, bytes: bytes.slice(FRAME_PREFIX_BYTES..), reservation })
+        self.last_frame_bytes = frame_bytes;
+        let bytes = match memory {
+            Memory::Own => self.buffer.split_to(frame_bytes).freeze(),
+            Memory::Pooled(memory, _) => Bytes::from_owner(memory),
+        };
+        Some(Frame { route, bytes: bytes.slice(FRAME_PREFIX_BYTES..frame_bytes), reservation })
     }
 }
 

@@ -9,7 +9,7 @@ use protocol::{
         fetch::{FetchPartition, FetchRequest, FetchTopic},
         list_offsets::ListOffsetsRequest,
         metadata::MetadataRequest,
-        produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
+        produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData},
     },
 };
 use tokio::{
@@ -167,6 +167,62 @@ async fn large_frames_wait_for_their_pool_and_small_ones_pass() {
     drop(all);
     let answer = producer.receive::<ProduceRequest>(9).await.unwrap();
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_of_every_size_arrive_whole_in_any_pieces() {
+    let (_world, broker) = start(&[("message.max.bytes", "10000000")]).await;
+    let mut client = broker.connect();
+    client.create_topics(&["t"]).await.unwrap();
+    let values: Vec<Vec<u8>> = [10, 15_000, 17_000, 200_000, 20, 900_000, 5_000_000, 30_000, 30]
+        .iter()
+        .zip(b'a'..)
+        .map(|(len, byte)| vec![byte; *len])
+        .collect();
+    let mut bytes = Vec::new();
+    for (correlation_id, value) in (0..).zip(&values) {
+        let request = produce(&[value], -1);
+        let frame = protocol::frame::encode_request(&request, 9, correlation_id, None).unwrap();
+        bytes.extend_from_slice(&frame.to_bytes());
+    }
+    for piece in [7, 4_000, 70_001, bytes.len()] {
+        let mut client = broker.connect();
+        for bytes in bytes.chunks(piece) {
+            client.send_raw(bytes).await.unwrap();
+        }
+        for _ in &values {
+            let answer = client.receive_raw().await.unwrap();
+            let mut reader = protocol::Reader::new(answer.slice(5..));
+            let answer = <ProduceResponse as protocol::Message>::decode(&mut reader, 9).unwrap();
+            assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "{piece}");
+        }
+    }
+    let fetched = client.call(&fetch(), 11).await.unwrap();
+    let records = fetched.responses[0].partitions[0].records.clone().unwrap().to_bytes();
+    let mut expected = values.iter().cycle();
+    for batch in protocol::records::batch_refs(&records) {
+        let batch = batch.unwrap();
+        batch.verify_crc().unwrap();
+        let value = expected.next().unwrap();
+        assert!(batch.body().windows(8).any(|bytes| bytes.iter().all(|byte| *byte == value[0])));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn buffers_of_frames_are_used_again_and_given_back_when_idle() {
+    let (_world, broker) = start(&[]).await;
+    let mut client = broker.connect();
+    client.create_topics(&["t"]).await.unwrap();
+    let buffers = &broker.broker.frame_buffers;
+    let mut free = Vec::new();
+    for _ in 0..5 {
+        let answer = client.call(&produce(&[&[7; 100_000]], -1), 9).await.unwrap();
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        free.push(buffers.free_bytes());
+    }
+    assert!(free[0] > 100_000 && free.iter().all(|bytes| *bytes == free[0]), "{free:?}");
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(buffers.free_bytes(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! Invariant: nothing gets a footer that was not verified: every block of a range is decoded and
 //! every batch's CRC is checked, with the same code as in recovery (D2).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use bytes::Bytes;
 use common::{ObjectId, PartitionKey};
@@ -110,34 +110,33 @@ pub fn build_blocks_footer(
         position,
         reason,
     };
-    let read = |position: u64, len: u64| {
-        let len = usize::try_from(len).map_err(|error| failed(position, error.to_string()))?;
-        file.read_at(position, len).map_err(|error| failed(position, error.to_string()))
-    };
+    let unread = |position: u64| move |error: io::Error| failed(position, error.to_string());
+    let mut reader = file.sequential(origin.to);
     let mut builder = BlocksBuilder { partitions: BTreeMap::new(), data_len: 0, data_crc32c: 0 };
     let mut position = origin.from;
     if position == 0 {
-        let bytes = read(0, HEAD_BYTES)?;
-        let head = FileHead::decode(&bytes).map_err(|error| failed(0, error.to_string()))?;
+        let bytes = reader.read(0, HEAD_BYTES).map_err(unread(0))?;
+        let head = FileHead::decode(bytes).map_err(|error| failed(0, error.to_string()))?;
         if head.file_id != origin.file_id {
             return Err(failed(0, format!("the head says file {}", head.file_id)));
         }
-        builder.raw(&bytes);
+        builder.raw(bytes);
         position = HEAD_BYTES;
     }
     while position < origin.to {
-        let header = BlockHeader::decode(&read(position, BLOCK_HEADER_BYTES as u64)?)
-            .map_err(|error| failed(position, error.to_string()))?;
+        let raw = reader.read(position, BLOCK_HEADER_BYTES as u64).map_err(unread(position))?;
+        let header =
+            BlockHeader::decode(raw).map_err(|error| failed(position, error.to_string()))?;
         if !header.is_at(file.nonce, position) || header.end() > origin.to {
             return Err(failed(position, BlockError::Misplaced.to_string()));
         }
-        let bytes = read(position, header.total_len())?;
+        let bytes = reader.read(position, header.total_len()).map_err(unread(position))?;
         let (directory, batches, payload) =
-            verify_block(&header, &bytes).map_err(|error| failed(position, error.to_string()))?;
+            verify_block(&header, bytes).map_err(|error| failed(position, error.to_string()))?;
         builder
             .block(position - origin.from, &directory, &batches, payload)
             .map_err(|error| failed(position, error.to_string()))?;
-        builder.raw(&bytes);
+        builder.raw(bytes);
         position = header.end();
     }
     Ok(Footer {

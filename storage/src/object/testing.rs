@@ -32,7 +32,7 @@ use crate::{
     object_store::faulty::FaultyObjectStore,
     upload::{ObjectsInUse, UploaderDeps, UploaderHandle, UploaderOptions, WalRelease},
     wal::{
-        FileName, OsWalFs, WalEvent, WalFile, WalFileRef, WalFs,
+        AtOnce, FileName, OsWalFs, WalEvent, WalFile, WalFileRef, WalFs,
         block::{BatchEntry, BlockHeader, Directory, RunEntry},
         head::FileHead,
         sim_fs::SimWalFs,
@@ -88,7 +88,7 @@ impl TestWal {
     pub(crate) async fn create(fs: &Arc<dyn WalFs>, id: u64) -> Self {
         let nonce = 1000 + id;
         let head = FileHead::new(id, nonce, 0, 4096).encode();
-        let mut writer = fs.create(&FileName::log(id), 4096, head).await.unwrap();
+        let mut writer = fs.create(&FileName::log(id), 4096, head, &AtOnce).await.unwrap();
         writer.sync_data().await.unwrap();
         let file = Arc::new(WalFileRef::new(id, nonce, writer.reader().unwrap()));
         Self { file, writer, position: 4096, sequence: id << 32 }

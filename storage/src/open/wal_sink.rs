@@ -210,7 +210,7 @@ impl RecoverySink for WalSink {
 
 #[cfg(test)]
 mod tests {
-    use crate::wal::SimWalFs;
+    use crate::wal::{AtOnce, SimWalFs};
 
     use super::*;
 
@@ -218,7 +218,7 @@ mod tests {
     async fn runs_of_unknown_partitions_are_counted_from_the_first_to_the_last_offset() {
         use crate::wal::WalFs;
         let fs = SimWalFs::new(common::rng::Rng::seeded(1));
-        let file = fs.create("f", 4096, vec![0; 4096].into()).await.unwrap();
+        let file = fs.create("f", 4096, vec![0; 4096].into(), &AtOnce).await.unwrap();
         let file = Arc::new(WalFileRef::new(1, 2, file.reader().unwrap()));
         let run = |base_offset: i64, len: u32| Run {
             base_offset,

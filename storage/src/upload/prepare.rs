@@ -255,7 +255,7 @@ impl PartSource for RangeSource<'_> {
             .shared
             .deps
             .spawner
-            .blocking(move || file.read_at(position, usize::try_from(len).unwrap_or(usize::MAX)))
+            .blocking(move || file.read_once(position, usize::try_from(len).unwrap_or(usize::MAX)))
             .await
             .and_then(|result| result);
         let piece = read.map_err(|error| self.failed(error.to_string()))?;

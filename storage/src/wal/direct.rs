@@ -1,4 +1,4 @@
-//! Writes past the page cache (O_DIRECT).
+//! Writes and reads past the page cache (O_DIRECT).
 //!
 //! The log is written once, in aligned blocks, and its tail is read from arenas: a copy in the page
 //! cache would cost more processor time than everything else about a block (measured in
@@ -39,9 +39,26 @@ impl AlignedBuffer {
         }
         &mut self.memory[self.start..self.start + len]
     }
+
+    /// The same, and the first `kept` bytes stay what they were.
+    pub(super) fn grow(&mut self, kept: usize, len: usize) -> &mut [u8] {
+        let len = len.max(kept);
+        if self.memory.len() >= self.start + len {
+            return self.get(len);
+        }
+        let mut larger = Self::default();
+        larger.get(len)[..kept].copy_from_slice(&self.get(kept)[..kept]);
+        *self = larger;
+        self.get(len)
+    }
+
+    /// The first `len` bytes, to keep.
+    pub(super) fn into_bytes(self, len: usize) -> Bytes {
+        Bytes::from(self.memory).slice(self.start..self.start + len)
+    }
 }
 
-/// A second way into a file that is open already.
+/// A second way into a file that is open already, which passes the page cache by.
 #[derive(Debug)]
 pub(super) struct Direct {
     file: File,
@@ -49,17 +66,22 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Opens `path` for direct writes; `None` where the file system has none.
+    /// Opens `path` for direct access; `None` where the file system has none.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let flags = OFlags::DIRECT.bits().cast_signed();
-        match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+        match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
             Ok(file) => Ok(Some(Self { file, buffer: AlignedBuffer::default() })),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether a write of `len` bytes at `position` may be direct.
+    /// The way for readers of the file.
+    pub(super) fn reader(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Whether an access to `len` bytes at `position` may be direct.
     pub(super) fn takes(position: u64, len: u64) -> bool {
         position.is_multiple_of(WAL_BLOCK_ALIGN) && len.is_multiple_of(WAL_BLOCK_ALIGN)
     }
@@ -88,20 +110,12 @@ impl Direct {
         self.file.write_all_at(&buffer[..filled], at)
     }
 
-    /// Writes zeroes from `from` to `to`, both aligned, `piece_bytes` at a time.
+    /// Writes memory that is aligned, as are its length and the position.
     ///
     /// # Errors
     /// As [`Direct::write`].
-    pub(super) fn zero(&mut self, from: u64, to: u64, piece_bytes: usize) -> io::Result<()> {
-        let zeroes = self.buffer.get(piece_bytes);
-        zeroes.fill(0);
-        let mut at = from;
-        while at < to {
-            let part = (to - at).min(zeroes.len() as u64);
-            self.file.write_all_at(&zeroes[..part as usize], at)?;
-            at += part;
-        }
-        Ok(())
+    pub(super) fn write_aligned(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, position)
     }
 }
 
@@ -128,7 +142,8 @@ mod tests {
             File::open(&path).unwrap().read_exact_at(&mut found, position).unwrap();
             assert!(found == bytes, "{len} bytes at {position}");
         }
-        direct.zero(8192, 20480, 4096).unwrap();
+        let mut zeroes = AlignedBuffer::default();
+        direct.write_aligned(8192, zeroes.get(12288)).unwrap();
         let mut found = vec![1; 12288];
         File::open(&path).unwrap().read_exact_at(&mut found, 8192).unwrap();
         assert!(found.iter().all(|byte| *byte == 0));

@@ -15,9 +15,16 @@ pub trait WalFs: Send + Sync + fmt::Debug {
     /// The names in the directory, sorted.
     async fn list(&self) -> io::Result<Vec<String>>;
 
-    /// A new file of `len` bytes: `head`, then zeroes. Allocated, written and synced under a
-    /// temporary name, then renamed, and the directory synced. On an error nothing is left.
-    async fn create(&self, name: &str, len: u64, head: Bytes) -> io::Result<Box<dyn WalFile>>;
+    /// A new file of `len` bytes: `head`, then zeroes, written as fast as `pace` allows. Allocated,
+    /// written and synced under a temporary name, then renamed, and the directory synced. On an
+    /// error, that of `pace` included, nothing is left.
+    async fn create(
+        &self,
+        name: &str,
+        len: u64,
+        head: Bytes,
+        pace: &dyn Pace,
+    ) -> io::Result<Box<dyn WalFile>>;
 
     /// Opens a file for reading and writing.
     async fn open(&self, name: &str) -> io::Result<Box<dyn WalFile>>;
@@ -34,6 +41,28 @@ pub trait WalFs: Send + Sync + fmt::Debug {
 
     /// Bytes that an unprivileged process may still allocate.
     async fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// How fast a new file is filled with zeroes: at full speed they would stand in the way of the
+/// log's own syncs.
+#[async_trait]
+pub trait Pace: Send + Sync {
+    /// Waits until the file may be zeroed up to `to`, and gives how far it may be then.
+    ///
+    /// # Errors
+    /// Where the file is not wanted any more.
+    async fn reached(&self, to: u64) -> io::Result<u64>;
+}
+
+/// Full speed.
+#[derive(Debug)]
+pub struct AtOnce;
+
+#[async_trait]
+impl Pace for AtOnce {
+    async fn reached(&self, _to: u64) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// An open file. One writer at a time.
@@ -64,6 +93,12 @@ pub trait WalRead: Send + Sync + fmt::Debug {
     fn read_exact_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
         buffer.copy_from_slice(&self.read_at(position, buffer.len())?);
         Ok(())
+    }
+
+    /// Fills `buffer` from `position`, past the page cache where the file system allows it and
+    /// position, length and memory are aligned: for bytes that nobody reads a second time.
+    fn read_once(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(position, buffer)
     }
 
     /// The open file, where it is one of the operating system.

@@ -28,6 +28,7 @@ mod prepare;
 mod queue;
 mod recovery;
 pub mod scan;
+mod sequential;
 pub mod sim_fs;
 mod start;
 mod writer;
@@ -40,14 +41,16 @@ use bytes::Bytes;
 use common::PartitionKey;
 use protocol::{Source, records::BatchHeader};
 
+use self::direct::AlignedBuffer;
 pub use self::{
     completion::{Completion, CompletionWaiter},
-    fs::{FileName, WalFile, WalFs, WalRead},
+    fs::{AtOnce, FileName, Pace, WalFile, WalFs, WalRead},
     handle::WalHandle,
     os_fs::OsWalFs,
     queue::AdmitPermit,
     recovery::{Recovered, RecoveredFile, recover},
     scan::{BlockScanner, BlockSource, ScanError, ScannedBlock},
+    sequential::SequentialReader,
     sim_fs::SimWalFs,
     start::{WalDeps, start},
 };
@@ -161,6 +164,23 @@ impl WalFileRef {
     /// The system's, and `UnexpectedEof` past the end.
     pub fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
         self.reader.read_at(position, len)
+    }
+
+    /// The same past the page cache, where that is possible: for bytes that nobody reads again soon.
+    ///
+    /// # Errors
+    /// As [`WalFileRef::read_at`].
+    pub fn read_once(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let mut buffer = AlignedBuffer::default();
+        self.reader.read_once(position, buffer.get(len))?;
+        Ok(buffer.into_bytes(len))
+    }
+
+    /// Reads the file up to `end` from front to back, for a reader that comes only once. Each read
+    /// blocks.
+    #[must_use]
+    pub fn sequential(&self, end: u64) -> SequentialReader {
+        SequentialReader::new(self.reader(), end)
     }
 
     /// Bytes of the file now.

@@ -19,7 +19,7 @@ use rustix::{fs::FallocateFlags, io::Errno};
 use super::{
     direct::Direct,
     durable,
-    fs::{FileName, WalFile, WalFs, WalRead},
+    fs::{FileName, Pace, WalFile, WalFs, WalRead},
     zero,
 };
 
@@ -49,7 +49,13 @@ impl OsWalFs {
         &self.dir
     }
 
-    fn prepare(&self, name: &str, len: u64, head: &[u8]) -> io::Result<File> {
+    async fn prepare(
+        &self,
+        name: &str,
+        len: u64,
+        head: &[u8],
+        pace: &dyn Pace,
+    ) -> io::Result<File> {
         let temporary = self.dir.join(FileName::temporary(name));
         let path = self.dir.join(name);
         if path.exists() {
@@ -61,8 +67,8 @@ impl OsWalFs {
             .create(true)
             .truncate(true)
             .open(&temporary)?;
-        let prepared =
-            fill(&file, &temporary, len, head).and_then(|()| durable::rename(&temporary, &path));
+        let filled = fill(&file, &temporary, len, head, pace).await;
+        let prepared = filled.and_then(|()| durable::rename(&temporary, &path));
         if prepared.is_err() {
             // Either name may be there; the error that matters is the first one, and recovery
             // removes what stays.
@@ -74,14 +80,14 @@ impl OsWalFs {
 }
 
 /// Allocates, zeroes and syncs.
-fn fill(file: &File, path: &Path, len: u64, head: &[u8]) -> io::Result<()> {
+async fn fill(file: &File, path: &Path, len: u64, head: &[u8], pace: &dyn Pace) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
         // Zeroes are written anyway; allocation up front only makes a full disk show at once.
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
     }
     file.write_all_at(head, 0)?;
-    zero::fill(file, path, head.len() as u64, len)?;
+    zero::fill(file, path, head.len() as u64..len, pace).await?;
     file.sync_all()
 }
 
@@ -96,8 +102,14 @@ impl WalFs for OsWalFs {
         Ok(names)
     }
 
-    async fn create(&self, name: &str, len: u64, head: Bytes) -> io::Result<Box<dyn WalFile>> {
-        let file = self.prepare(name, len, &head)?;
+    async fn create(
+        &self,
+        name: &str,
+        len: u64,
+        head: Bytes,
+        pace: &dyn Pace,
+    ) -> io::Result<Box<dyn WalFile>> {
+        let file = self.prepare(name, len, &head, pace).await?;
         Ok(Box::new(OsWalFile { file, direct: Direct::open(&self.dir.join(name))? }))
     }
 
@@ -178,13 +190,15 @@ impl WalFile for OsWalFile {
     fn reader(&self) -> io::Result<Arc<dyn WalRead>> {
         // A second description would need the name, which may be gone: share this one. Reads are
         // positional, so nobody moves anybody's cursor.
-        Ok(Arc::new(OsWalRead { file: self.file.try_clone()? }))
+        let direct = self.direct.as_ref().map(Direct::reader).transpose()?;
+        Ok(Arc::new(OsWalRead { file: self.file.try_clone()?, direct }))
     }
 }
 
 #[derive(Debug)]
 struct OsWalRead {
     file: File,
+    direct: Option<File>,
 }
 
 impl WalRead for OsWalRead {
@@ -204,6 +218,19 @@ impl WalRead for OsWalRead {
 
     fn file(&self) -> Option<BorrowedFd<'_>> {
         Some(self.file.as_fd())
+    }
+
+    fn read_once(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if let Some(direct) = &self.direct
+            && Direct::takes(position, buffer.len() as u64)
+        {
+            match direct.read_exact_at(buffer, position) {
+                // The device wants another alignment.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                result => return result,
+            }
+        }
+        self.file.read_exact_at(buffer, position)
     }
 
     fn len(&self) -> io::Result<u64> {

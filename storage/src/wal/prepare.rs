@@ -1,6 +1,10 @@
 //! The preparer: allocates, zeroes and syncs the next file while the current one is written, so
 //! that the writer's path never pays for it and a full disk shows here, not in an append.
 //!
+//! Zeroes are written at the rate at which the current file fills, a little ahead: the whole disk
+//! is busy with them otherwise whenever a file begins, and syncs wait. The next file is ready when
+//! [`READY_AT`] of the current one is used. Without a current file nothing is held back.
+//!
 //! Invariant: a file number is used for one attempt only. A failed preparation is told to the
 //! writer, and tried again until it succeeds.
 
@@ -10,14 +14,24 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use common::{clock::SharedClock, rng::Rng};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::{
-    fs::{FileName, WalFile, WalFs, WalRead},
+    fs::{FileName, Pace, WalFile, WalFs, WalRead},
     head::FileHead,
 };
+
+/// The part of the current file, as a fraction, that is used when the next one is ready.
+const READY_AT: (u64, u64) = (3, 4);
+
+/// `whole × part / of`, rounded down.
+fn scaled(whole: u64, part: u64, of: u64) -> u64 {
+    let scaled = u128::from(whole) * u128::from(part) / u128::from(of.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
 
 /// A file ready for its first block.
 #[derive(Debug)]
@@ -41,6 +55,37 @@ struct State {
     wanted: Option<u64>,
     failure: Option<Arc<io::Error>>,
     closed: bool,
+    /// Whether the preparer has ended.
+    ended: bool,
+    /// How far the writer's file is used; `None` while it has none.
+    current: Option<Fill>,
+    /// What must be used of it for the preparer to go on.
+    awaited: Option<u64>,
+}
+
+/// How far a file is used, bytes.
+#[derive(Debug, Clone, Copy)]
+struct Fill {
+    used: u64,
+    capacity: u64,
+}
+
+impl Fill {
+    /// Bytes that are used when the next file is ready.
+    fn ready_at(self) -> u64 {
+        let (numerator, denominator) = READY_AT;
+        self.capacity / denominator * numerator
+    }
+
+    /// Bytes to be used before the next file, of `capacity`, is zeroed up to `to`.
+    fn due(self, to: u64, capacity: u64) -> u64 {
+        scaled(self.ready_at(), to, capacity)
+    }
+
+    /// How far the next file, of `capacity`, may be zeroed now.
+    fn allowed(self, capacity: u64) -> u64 {
+        scaled(capacity, self.used, self.ready_at())
+    }
 }
 
 /// Where the preparer puts the next file and the writer finds it.
@@ -49,6 +94,8 @@ pub(super) struct Slot {
     state: Mutex<State>,
     to_writer: Notify,
     to_preparer: Notify,
+    /// Tells a preparer in the middle of a file that the current one has filled further.
+    filled: Notify,
 }
 
 impl Slot {
@@ -110,10 +157,76 @@ impl Slot {
         }
     }
 
-    /// Ends the preparer.
+    /// Notes how far the writer's file is used.
+    pub(super) fn fill(&self, used: u64, capacity: u64) {
+        let mut state = self.lock();
+        state.current = Some(Fill { used, capacity });
+        if state.awaited.is_some_and(|awaited| used >= awaited) {
+            state.awaited = None;
+            drop(state);
+            self.filled.notify_waiters();
+        }
+    }
+
+    /// Notes that the writer has no file: the next one is urgent.
+    pub(super) fn fill_none(&self) {
+        self.lock().current = None;
+        self.filled.notify_waiters();
+    }
+
+    /// Ends the preparer: a file that it is in the middle of is given up.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.to_preparer.notify_one();
+        self.filled.notify_waiters();
+    }
+
+    /// Waits until the preparer has ended: it touches no file any more.
+    pub(super) async fn ended(&self) {
+        loop {
+            let changed = self.to_writer.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.lock().ended {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.to_writer.notify_waiters();
+    }
+}
+
+/// The pace of a file of this capacity.
+struct BehindTheWriter<'a> {
+    slot: &'a Slot,
+    capacity: u64,
+}
+
+#[async_trait]
+impl Pace for BehindTheWriter<'_> {
+    async fn reached(&self, to: u64) -> io::Result<u64> {
+        loop {
+            let filled = self.slot.filled.notified();
+            tokio::pin!(filled);
+            filled.as_mut().enable();
+            {
+                let mut state = self.slot.lock();
+                if state.closed {
+                    return Err(io::Error::other("the log is closed"));
+                }
+                let Some(current) = state.current else { return Ok(u64::MAX) };
+                let due = current.due(to, self.capacity);
+                if current.used >= due {
+                    return Ok(current.allowed(self.capacity).max(to));
+                }
+                state.awaited = Some(due);
+            }
+            filled.await;
+        }
     }
 }
 
@@ -139,7 +252,7 @@ impl Preparer {
                 (state.wanted, state.closed)
             };
             match wanted {
-                _ if closed => return,
+                _ if closed => return self.slot.end(),
                 Some(capacity) => self.prepare(capacity).await,
                 None => self.slot.to_preparer.notified().await,
             }
@@ -167,7 +280,10 @@ impl Preparer {
         let head = FileHead::new(file_id, nonce, self.clock.now_ms(), capacity);
         let name = FileName::log(file_id);
         let created = match self.check_space(capacity).await {
-            Ok(()) => self.fs.create(&name, capacity, head.encode()).await,
+            Ok(()) => {
+                let pace = BehindTheWriter { slot: &self.slot, capacity };
+                self.fs.create(&name, capacity, head.encode(), &pace).await
+            }
             Err(full) => Err(full),
         };
         match created.and_then(|file| Prepared::new(file, head)) {
@@ -180,6 +296,7 @@ impl Preparer {
                 drop(state);
                 self.slot.to_writer.notify_waiters();
             }
+            Err(_) if self.slot.lock().closed => {}
             Err(error) => {
                 warn!(file = name, capacity, %error, "log file not prepared, trying again");
                 self.slot.lock().failure = Some(Arc::new(error));
@@ -191,5 +308,50 @@ impl Preparer {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn may_go_to(pace: &BehindTheWriter<'_>, to: u64) -> bool {
+        pace.reached(to).now_or_never().is_some_and(|reached| reached.unwrap() >= to)
+    }
+
+    #[test]
+    fn zeroes_keep_ahead_of_the_current_file_by_a_quarter() {
+        let slot = Slot::default();
+        let pace = BehindTheWriter { slot: &slot, capacity: 8_000 };
+        assert!(may_go_to(&pace, 8_000), "nothing to stand in the way of");
+        slot.fill(0, 1_000);
+        assert!(!may_go_to(&pace, 1_000));
+        slot.fill(375, 1_000);
+        assert!(may_go_to(&pace, 4_000) && !may_go_to(&pace, 4_100));
+        assert_eq!(pace.reached(1_000).now_or_never().unwrap().unwrap(), 4_000);
+        slot.fill(750, 1_000);
+        assert!(may_go_to(&pace, 8_000));
+        slot.fill(0, 1_000);
+        slot.fill_none();
+        assert!(may_go_to(&pace, 8_000), "the writer waits for the file");
+    }
+
+    #[tokio::test]
+    async fn a_preparer_is_woken_when_enough_was_written_or_nothing_more_will_be() {
+        let slot = Slot::default();
+        slot.fill(0, 1_000);
+        let pace = BehindTheWriter { slot: &slot, capacity: 1_000 };
+        let mut waiting = pace.reached(400).boxed();
+        assert!(futures::poll!(&mut waiting).is_pending());
+        slot.fill(299, 1_000);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        slot.fill(300, 1_000);
+        waiting.await.unwrap();
+        let mut waiting = pace.reached(1_000).boxed();
+        assert!(futures::poll!(&mut waiting).is_pending());
+        slot.close();
+        waiting.await.unwrap_err();
     }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use common::rng::Rng;
 use tokio::sync::Notify;
 
-use super::fs::{WalFile, WalFs, WalRead};
+use super::fs::{Pace, WalFile, WalFs, WalRead};
 
 const SECTOR: usize = 4096;
 
@@ -368,7 +368,13 @@ impl WalFs for SimWalFs {
         Ok(flat.filter_map(|path| path.to_str().map(str::to_owned)).collect())
     }
 
-    async fn create(&self, name: &str, len: u64, head: Bytes) -> io::Result<Box<dyn WalFile>> {
+    async fn create(
+        &self,
+        name: &str,
+        len: u64,
+        head: Bytes,
+        pace: &dyn Pace,
+    ) -> io::Result<Box<dyn WalFile>> {
         // Allocating, syncing and renaming are three operations, each of which may be the last.
         self.operate().await;
         if self.lock().names.contains_key(Path::new(name)) {
@@ -376,6 +382,10 @@ impl WalFs for SimWalFs {
         }
         let temporary = super::FileName::temporary(name);
         let id = self.lock().allocate(Path::new(&temporary), len, &head)?;
+        if let Err(unwanted) = pace.reached(len).await {
+            self.lock().change(NameChange::Remove(temporary.into()));
+            return Err(unwanted);
+        }
         self.operate().await;
         self.lock().inodes.entry(id).or_default().sync();
         {

@@ -93,6 +93,7 @@ impl Writer {
         match stop {
             Ok(done) => {
                 self.abandon();
+                self.deps.slot.ended().await;
                 info!(position = ?self.position(), "log closed");
                 // The receiver may have given up waiting; the log is closed all the same.
                 let _ = done.send(());
@@ -379,6 +380,7 @@ impl Writer {
         let Some(Current { handle, end, has_batches, .. }) = self.current.take() else {
             return Ok(());
         };
+        self.deps.slot.fill_none();
         info!(file = handle.name(), end, "log file sealed");
         self.deps.shared.files.count(handle.id, end);
         if has_batches {
@@ -402,6 +404,7 @@ impl Writer {
 
     fn publish_position(&self) {
         if let Some(current) = &self.current {
+            self.deps.slot.fill(current.end, current.capacity);
             let position = WalPosition { file_id: current.handle.id, end: current.end };
             *self.deps.shared.synced.lock().unwrap_or_else(PoisonError::into_inner) = position;
         }

@@ -3,34 +3,54 @@
 //! Invariant: when [`fill`] returns, every byte of the range was written, so that later syncs of
 //! the range change no block allocation. The caller syncs.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, path::Path};
 
-use super::direct::Direct;
+use common::limits::WAL_BLOCK_ALIGN;
 
-/// Zeroes are written in pieces of this many bytes.
-const PIECE_BYTES: usize = 1 << 20;
+use super::{
+    direct::{AlignedBuffer, Direct},
+    fs::Pace,
+};
+
+/// Bytes written at a time where the pace lets no more: what the log syncs meanwhile waits for them.
+const PIECE_BYTES_MIN: u64 = 256 << 10;
+/// Bytes written at a time at most.
+const PIECE_BYTES_MAX: u64 = 1 << 20;
 /// Through the cache, zeroes are synced each time so many bytes are dirty, so that the writer's own
 /// sync never waits behind a whole file of them.
 const SYNC_BYTES: u64 = 4 << 20;
 
-/// Writes zeroes from `from` to `len` into `file`, which is at `path`.
-pub(super) fn fill(file: &File, path: &Path, from: u64, len: u64) -> io::Result<()> {
-    if Direct::takes(from, len)
-        && let Some(mut direct) = Direct::open(path)?
-    {
-        match direct.zero(from, len, PIECE_BYTES) {
-            // The open flag was taken, direct writes were not.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-            result => return result,
+/// Writes zeroes to `range` of `file`, which is at `path`, no faster than `pace`.
+pub(super) async fn fill(
+    file: &File,
+    path: &Path,
+    range: Range<u64>,
+    pace: &dyn Pace,
+) -> io::Result<()> {
+    let mut direct = Direct::open(path)?.filter(|_| Direct::takes(range.start, range.end));
+    // Never written to, so what it holds stays zeroes.
+    let mut zeroes = AlignedBuffer::default();
+    let (mut at, mut dirty) = (range.start, 0);
+    while at < range.end {
+        let least = (at + PIECE_BYTES_MIN).min(range.end);
+        let most = (at + PIECE_BYTES_MAX).min(range.end);
+        let to = pace.reached(least).await?.clamp(least, most);
+        let to = if to < range.end { to - to % WAL_BLOCK_ALIGN } else { to };
+        let piece = &*zeroes.get((to - at) as usize);
+        if let Some(way) = &direct {
+            match way.write_aligned(at, piece) {
+                // The open flag was taken, direct writes are not.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => direct = None,
+                result => {
+                    result?;
+                    at = to;
+                }
+            }
+            continue;
         }
-    }
-    let zeroes = vec![0; PIECE_BYTES];
-    let (mut at, mut dirty) = (from, 0);
-    while at < len {
-        let part = (len - at).min(zeroes.len() as u64);
-        file.write_all_at(&zeroes[..part as usize], at)?;
-        at += part;
-        dirty += part;
+        file.write_all_at(piece, at)?;
+        dirty += to - at;
+        at = to;
         if dirty >= SYNC_BYTES {
             file.sync_data()?;
             dirty = 0;

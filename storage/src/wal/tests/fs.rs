@@ -12,13 +12,13 @@ async fn keeps_its_promises(fs: &dyn WalFs, elsewhere: &Path) {
     assert!(fs.free_bytes().await.unwrap() > 0);
 
     let head = Bytes::from_static(b"head");
-    let mut file = fs.create("b", 10_000, head.clone()).await.unwrap();
+    let mut file = fs.create("b", 10_000, head.clone(), &AtOnce).await.unwrap();
     let reader = file.reader().unwrap();
     assert_eq!(reader.len().unwrap(), 10_000);
     assert_eq!(&reader.read_at(0, 6).unwrap()[..], b"head\0\0");
     assert!(reader.read_at(4, 9_996).unwrap().iter().all(|byte| *byte == 0));
     assert_eq!(reader.read_at(9_999, 2).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-    let twice = fs.create("b", 10, head.clone()).await.unwrap_err();
+    let twice = fs.create("b", 10, head.clone(), &AtOnce).await.unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::AlreadyExists);
 
     // More buffers than one system call takes, empty ones among them.
@@ -36,7 +36,7 @@ async fn keeps_its_promises(fs: &dyn WalFs, elsewhere: &Path) {
     file.write_at(6_000, &[Bytes::from_static(b"behind")]).await.unwrap();
     assert_eq!(&reader.read_at(6_000, 6).unwrap()[..], b"behind");
 
-    fs.create("a", 100, head).await.unwrap();
+    fs.create("a", 100, head, &AtOnce).await.unwrap();
     assert_eq!(fs.list().await.unwrap(), ["a", "b"]);
     assert_eq!(fs.open("c").await.unwrap_err().kind(), ErrorKind::NotFound);
     let opened = fs.open("a").await.unwrap();
@@ -48,7 +48,7 @@ async fn keeps_its_promises(fs: &dyn WalFs, elsewhere: &Path) {
     fs.rename_out("b", &elsewhere.join("x/object")).await.unwrap();
     assert!(fs.list().await.unwrap().is_empty());
     assert_eq!(reader.len().unwrap(), 6_006);
-    fs.create("b", 100, Bytes::new()).await.unwrap();
+    fs.create("b", 100, Bytes::new(), &AtOnce).await.unwrap();
     let taken = fs.rename_out("b", &elsewhere.join("x/object")).await.unwrap_err();
     assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
     let gone = fs.rename_out("c", &elsewhere.join("x/other")).await.unwrap_err();
@@ -74,9 +74,9 @@ async fn a_power_loss_takes_unsynced_names_and_sectors_and_nothing_synced() {
     let (mut lost, mut kept) = (0, 0);
     for seed in 0..50 {
         let fs = SimWalFs::new(Rng::seeded(seed));
-        let mut file = fs.create("a", 8_192, Bytes::from_static(b"head")).await.unwrap();
+        let mut file = fs.create("a", 8_192, Bytes::from_static(b"head"), &AtOnce).await.unwrap();
         file.write_at(4_096, &[Bytes::from_static(&[7; 4_096])]).await.unwrap();
-        fs.create("b", 100, Bytes::new()).await.unwrap();
+        fs.create("b", 100, Bytes::new(), &AtOnce).await.unwrap();
         fs.remove("b").await.unwrap();
         let after = fs.restart_machine();
         let bytes = after.contents("a").unwrap();
@@ -90,7 +90,7 @@ async fn a_power_loss_takes_unsynced_names_and_sectors_and_nothing_synced() {
 #[tokio::test]
 async fn a_failed_sync_drops_the_data_for_good() {
     let fs = SimWalFs::new(Rng::seeded(1));
-    let mut file = fs.create("a", 4_096, Bytes::new()).await.unwrap();
+    let mut file = fs.create("a", 4_096, Bytes::new(), &AtOnce).await.unwrap();
     fs.set_faults(sim_fs::Faults { fail_sync_after: Some(0), ..sim_fs::Faults::default() });
     file.write_at(0, &[Bytes::from_static(b"data")]).await.unwrap();
     assert!(file.sync_data().await.is_err());

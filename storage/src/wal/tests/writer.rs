@@ -116,6 +116,23 @@ async fn full_files_are_sealed_cut_and_followed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_next_file_is_prepared_while_the_current_one_fills() {
+    let log = Log::fresh(1).await;
+    let target = Partition::new(0, 0);
+    let mut ready_at = None;
+    for tag in 0..5 {
+        target.append(&log.wal, &[batch(tag, 1, 3_000)]).unwrap().1.synced().await.unwrap();
+        pass(Duration::from_millis(1)).await;
+        if ready_at.is_none() && log.fs.contents(&FileName::log(2)).is_some() {
+            ready_at = Some(log.wal.synced_position().end);
+        }
+        assert_eq!(log.wal.synced_position().file_id, 1);
+    }
+    // Three quarters of the first file's 32 KiB.
+    assert_eq!(ready_at, Some(24 << 10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_append_larger_than_a_file_gets_a_file_of_its_own_size() {
     let log = Log::fresh(1).await;
     let target = Partition::new(0, 0);

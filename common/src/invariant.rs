@@ -28,6 +28,14 @@ pub enum InvariantId {
     Idm2,
     /// No sequence gap is accepted where producer state exists.
     Idm3,
+    /// All or none of a transaction is visible.
+    Txn1,
+    /// No aborted or open data is visible to a reader of committed data.
+    Txn2,
+    /// Every transaction ends, and the last stable offset moves on.
+    Txn3,
+    /// No record of one transaction counts in the next.
+    Txn4,
     /// Every referenced object exists with its checksum.
     Obj1,
     /// Orphans go after their grace time; GC never deletes what is referenced.
@@ -52,6 +60,10 @@ impl InvariantId {
             Self::Idm1 => "IDM-1",
             Self::Idm2 => "IDM-2",
             Self::Idm3 => "IDM-3",
+            Self::Txn1 => "TXN-1",
+            Self::Txn2 => "TXN-2",
+            Self::Txn3 => "TXN-3",
+            Self::Txn4 => "TXN-4",
             Self::Obj1 => "OBJ-1",
             Self::Obj2 => "OBJ-2",
             Self::Mem1 => "MEM-1",

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     log::LogError,
-    shard::{Context, LogRecord as _, Replayed, Shard, Timers},
+    shard::{Answer, Context, LogRecord as _, Replayed, Shard, Timers},
 };
 
 /// The most bytes that one compressed batch may unpack to.
@@ -107,6 +107,9 @@ impl<S: Shard> Inner<S> {
         state.phase = Phase::Active(active);
         state.loads += 1;
         state.load_time = took;
+        drop(state);
+        // All that was replayed is durable.
+        answers.into_iter().for_each(Answer::release);
         if next_offset > 0 {
             info!(
                 coordinator = self.deps.name,

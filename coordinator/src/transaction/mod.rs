@@ -19,6 +19,7 @@
 //! (`PrepareCommit`, `PrepareAbort`) waits for its markers and refuses everything until then.
 //!
 //! [`TransactionShard`] decides; [`markers`] says what its decisions ask of the partitions;
+//! [`service`] is what handlers call.
 
 mod add_partitions;
 mod describe;
@@ -28,6 +29,7 @@ mod init_producer_id;
 pub mod markers;
 mod metadata;
 mod records;
+pub mod service;
 mod shard;
 mod state;
 

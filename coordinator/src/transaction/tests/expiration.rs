@@ -37,14 +37,3 @@ fn an_open_transaction_keeps_its_id() {
     fixture.driver.advance(8 * DAY);
     assert!(fixture.driver.shard.metadata(ID).is_none());
 }
-
-#[test]
-fn many_ids_are_forgotten_in_batches_that_the_log_takes() {
-    let mut fixture = Fixture::new();
-    let long = "x".repeat(20_000);
-    for number in 0..40 {
-        fixture.init_with(&init_request(&format!("{long}{number}"), None)).unwrap();
-    }
-    fixture.driver.advance(7 * DAY + HOUR);
-    assert!(fixture.driver.shard.list(&super::super::TransactionFilter::default(), 0).is_empty());
-}

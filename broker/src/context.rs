@@ -59,7 +59,7 @@ pub struct Broker {
     /// Dynamic configurations of groups.
     pub group_configs: Arc<GroupConfigs>,
     /// Producer ids for InitProducerId.
-    pub producer_ids: ProducerIds,
+    pub producer_ids: Arc<ProducerIds>,
     /// Incremental fetch sessions.
     pub fetch_sessions: FetchSessions,
     /// Bound on fetches that wait for records.

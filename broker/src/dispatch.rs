@@ -95,6 +95,11 @@ routes! {
     exclusive DeleteRecords => handlers::delete_records::DeleteRecords;
     exclusive InitProducerId => handlers::init_producer_id::InitProducerId;
     exclusive OffsetForLeaderEpoch => handlers::offset_for_leader_epoch::OffsetForLeaderEpoch;
+    exclusive AddPartitionsToTxn => handlers::add_partitions_to_txn::AddPartitionsToTxn;
+    exclusive AddOffsetsToTxn => handlers::add_offsets_to_txn::AddOffsetsToTxn;
+    exclusive EndTxn => handlers::end_txn::EndTxn;
+    exclusive WriteTxnMarkers => handlers::write_txn_markers::WriteTxnMarkers;
+    exclusive TxnOffsetCommit => handlers::txn_offset_commit::TxnOffsetCommit;
     exclusive DescribeAcls => handlers::describe_acls::DescribeAcls;
     exclusive CreateAcls => handlers::create_acls::CreateAcls;
     exclusive DeleteAcls => handlers::delete_acls::DeleteAcls;
@@ -112,6 +117,8 @@ routes! {
     exclusive UpdateFeatures => handlers::update_features::UpdateFeatures;
     exclusive DescribeCluster => handlers::describe_cluster::DescribeCluster;
     exclusive DescribeProducers => handlers::describe_producers::DescribeProducers;
+    exclusive DescribeTransactions => handlers::describe_transactions::DescribeTransactions;
+    exclusive ListTransactions => handlers::list_transactions::ListTransactions;
     exclusive ConsumerGroupHeartbeat => handlers::consumer_group_heartbeat::ConsumerGroupHeartbeat;
     exclusive ConsumerGroupDescribe => handlers::consumer_group_describe::ConsumerGroupDescribe;
     exclusive ListConfigResources => handlers::list_config_resources::ListConfigResources;

@@ -24,6 +24,8 @@ pub const FEATURES: &[Feature] = &[
     Feature { name: "metadata.version", min_level: 7, max_level: 30, finalized_level: 30 },
     // Groups of KIP-848.
     Feature { name: "group.version", min_level: 0, max_level: 1, finalized_level: 1 },
+    // KIP-890: every end of a transaction bumps the epoch.
+    Feature { name: "transaction.version", min_level: 0, max_level: 2, finalized_level: 2 },
 ];
 
 /// The epoch of the finalized levels: they are those of the release and never change in it.

@@ -40,6 +40,12 @@ pub struct BrokerOptions {
     pub default_replication_factor: i16,
     /// `streamhouse.max.decompressed.bytes`: bound on what one batch decompresses to.
     pub decompressed_bytes_max: usize,
+    /// `add.partitions.to.txn.retry.backoff.max.ms`: how long a request waits for its producer's
+    /// last transaction to be completed.
+    pub add_partitions_patience: Duration,
+    /// `transaction.partition.verification.enable`: whether batches of producers older than KIP-890
+    /// are verified with the coordinator.
+    pub verify_transactions: bool,
 }
 
 /// Where clients reach the broker.
@@ -75,6 +81,8 @@ impl BrokerOptions {
             num_partitions: 1,
             default_replication_factor: 1,
             decompressed_bytes_max: 256 << 20,
+            add_partitions_patience: Duration::from_millis(100),
+            verify_transactions: true,
         }
     }
 }

@@ -4,8 +4,14 @@
 use std::{ops::Range, sync::Arc};
 
 use common::ProducerId;
+use coordinator::transaction::service::ProducerIdSource;
+use futures::future::BoxFuture;
 use metadata::{Fence, MetadataStore};
+use protocol::ErrorCode;
 use tokio::sync::Mutex;
+use tracing::warn;
+
+use crate::handlers::error;
 
 /// Ids per block, as Kafka's `ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`.
 pub const PRODUCER_ID_BLOCK_SIZE: i64 = 1000;
@@ -39,6 +45,17 @@ impl ProducerIds {
         let id = block.start;
         block.start += 1;
         Ok(ProducerId(id))
+    }
+}
+
+impl ProducerIdSource for ProducerIds {
+    fn next_producer_id(&self) -> BoxFuture<'_, Result<ProducerId, ErrorCode>> {
+        Box::pin(async {
+            self.next().await.map_err(|refused| {
+                warn!(%refused, "no producer id could be allocated");
+                error::producer_ids(&refused)
+            })
+        })
     }
 }
 

@@ -121,6 +121,7 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
     let config = configs.broker();
     let options = config.options(deps.port);
     let group_configs = Arc::new(GroupConfigs::new(image.group_configs));
+    let producer_ids = Arc::new(ProducerIds::new(Arc::clone(&deps.metadata), session.fence));
     let coordination = Coordination::start(&CoordinationDeps {
         node_id: session.node_id,
         catalog: &catalog,
@@ -130,6 +131,7 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         clock: &deps.clock,
         rng: &deps.rng,
         spawner: &deps.spawner,
+        producer_ids: Arc::<ProducerIds>::clone(&producer_ids),
     });
     let (request_memory, small_request_memory, frame_buffers) = Broker::request_pools(&options);
     let broker = Arc::new(Broker {
@@ -141,7 +143,7 @@ pub async fn start(deps: StartDeps) -> Result<Arc<Broker>, StartError> {
         coordination,
         configs,
         group_configs,
-        producer_ids: ProducerIds::new(Arc::clone(&deps.metadata), session.fence),
+        producer_ids,
         metadata: deps.metadata,
         fetch_sessions: FetchSessions::new(
             options.fetch_sessions_max,

@@ -330,6 +330,8 @@ fn read_options(
         num_partitions: read.count("num.partitions")?,
         default_replication_factor: replication_factor(read)?,
         decompressed_bytes_max: read.count("streamhouse.max.decompressed.bytes")?,
+        add_partitions_patience: read.millis("add.partitions.to.txn.retry.backoff.max.ms")?,
+        verify_transactions: read.flag("transaction.partition.verification.enable")?,
     })
 }
 
@@ -376,7 +378,7 @@ impl Read<'_> {
         self.count(name).map(Duration::from_millis)
     }
 
-    fn flag(&self, name: &str) -> Result<bool, String> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool, String> {
         match self.value(name) {
             Some(Value::Boolean(flag)) => Ok(flag),
             _ => Err(format!("{name} has no value")),

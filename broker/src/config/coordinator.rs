@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use coordinator::group::{GroupConfig, config::MigrationPolicy};
+use coordinator::{
+    group::{GroupConfig, config::MigrationPolicy},
+    transaction::TransactionConfig,
+};
 
 use super::broker::Read;
 
@@ -24,6 +27,8 @@ pub struct InternalTopicConfig {
 pub struct CoordinatorConfig {
     /// Groups.
     pub groups: GroupConfig,
+    /// Transactions.
+    pub transactions: TransactionConfig,
     /// `__consumer_offsets`.
     pub offsets_topic: InternalTopicConfig,
     /// `__transaction_state`.
@@ -33,6 +38,7 @@ pub struct CoordinatorConfig {
 pub(super) fn read(read: &Read<'_>) -> Result<CoordinatorConfig, String> {
     Ok(CoordinatorConfig {
         groups: read_groups(read)?,
+        transactions: read_transactions(read)?,
         offsets_topic: InternalTopicConfig {
             partitions: read.count("offsets.topic.num.partitions")?,
             replication_factor: read.count("offsets.topic.replication.factor")?,
@@ -45,6 +51,18 @@ pub(super) fn read(read: &Read<'_>) -> Result<CoordinatorConfig, String> {
             segment_bytes: read.count("transaction.state.log.segment.bytes")?,
             min_insync_replicas: read.count("transaction.state.log.min.isr")?,
         },
+    })
+}
+
+fn read_transactions(read: &Read<'_>) -> Result<TransactionConfig, String> {
+    Ok(TransactionConfig {
+        max_timeout_ms: read.count("transaction.max.timeout.ms")?,
+        id_expiration_ms: read.count("transactional.id.expiration.ms")?,
+        remove_expired_interval: read
+            .millis("transaction.remove.expired.transaction.cleanup.interval.ms")?,
+        abort_timed_out_interval: read
+            .millis("transaction.abort.timed.out.transaction.cleanup.interval.ms")?,
+        two_phase_commit: read.flag("transaction.two.phase.commit.enable")?,
     })
 }
 

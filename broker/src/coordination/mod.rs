@@ -3,14 +3,17 @@
 //!
 //! ```text
 //!  handlers ─► GroupCoordinator ─► Runtime ─► TopicLog ─► storage::Partition of __consumer_offsets
-//!                    ▲                            │
-//!                    └── topics changed ── watcher ── Catalog
+//!     │              ▲     ▲
+//!     │              │     └── topics changed ── watcher ── Catalog
+//!     │              └──────── Markings ──────► storage::Partition of what a transaction touched
+//!     └─► TransactionCoordinator ──┘ └─► Runtime ─► TopicLog ─► … of __transaction_state
 //! ```
 //!
 //! An internal topic is created on first use; from then on, and at every start, each of its
 //! partitions is loaded in the background.
 
 mod internal_topics;
+mod markings;
 mod topic_image;
 mod topic_log;
 mod watcher;
@@ -21,12 +24,21 @@ mod tests;
 use std::sync::Arc;
 
 use common::{NodeId, clock::SharedClock, rng::Rng, spawn::Spawner};
-use coordinator::{group::GroupCoordinator, runtime::RuntimeDeps, topics::TopicSource};
+use coordinator::{
+    group::GroupCoordinator,
+    runtime::RuntimeDeps,
+    topics::TopicSource,
+    transaction::{
+        TopicPartition,
+        service::{ProducerIdSource, TransactionCoordinator, TransactionParts},
+    },
+};
+use protocol::ErrorCode;
 use storage::Log;
 use tokio::sync::watch;
 
 pub use self::internal_topics::InternalTopic;
-use self::{topic_image::Topics, topic_log::TopicLog};
+use self::{markings::Markings, topic_image::Topics, topic_log::TopicLog};
 use crate::{
     catalog::Catalog,
     config::{broker::CoordinatorConfig, group::GroupConfigs},
@@ -44,6 +56,7 @@ pub(crate) struct CoordinationDeps<'a> {
     pub(crate) clock: &'a SharedClock,
     pub(crate) rng: &'a Rng,
     pub(crate) spawner: &'a Spawner,
+    pub(crate) producer_ids: Arc<dyn ProducerIdSource>,
 }
 
 /// The coordinators of a broker, and what they share.
@@ -51,6 +64,10 @@ pub(crate) struct CoordinationDeps<'a> {
 pub struct Coordination {
     /// Groups and their offsets.
     pub groups: GroupCoordinator,
+    /// Transactional ids.
+    pub transactions: TransactionCoordinator,
+    /// Markers that end transactions.
+    pub(crate) markings: Markings,
     node_id: NodeId,
     catalog: Catalog,
     config: CoordinatorConfig,
@@ -78,8 +95,17 @@ impl Coordination {
             Arc::<GroupConfigs>::clone(deps.group_configs),
             topics,
         );
+        let markings = Markings::new(deps.catalog.clone(), Arc::clone(deps.log), groups.clone());
+        let transactions = TransactionCoordinator::start(TransactionParts {
+            runtime: runtime_deps("transactions", topic_name::TRANSACTION_STATE),
+            config: Arc::new(deps.config.transactions.clone()),
+            producer_ids: Arc::clone(&deps.producer_ids),
+            markers: Arc::new(markings.clone()),
+        });
         let coordination = Self {
             groups,
+            transactions,
+            markings,
             node_id: deps.node_id,
             catalog: deps.catalog.clone(),
             config: deps.config.clone(),
@@ -95,6 +121,16 @@ impl Coordination {
     /// Stops the coordinators: who waits is answered, and nothing more is taken on.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+        self.transactions.shutdown();
         self.groups.shutdown();
+    }
+
+    /// The partition that a group's offsets are in.
+    ///
+    /// # Errors
+    /// As [`GroupCoordinator::partition_of`].
+    pub fn offsets_partition(&self, group_id: &str) -> Result<TopicPartition, ErrorCode> {
+        let partition = self.groups.partition_of(group_id)?;
+        Ok(TopicPartition::new(topic_name::CONSUMER_OFFSETS, partition))
     }
 }

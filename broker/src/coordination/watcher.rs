@@ -7,6 +7,7 @@ use common::spawn::Spawner;
 use coordinator::{
     group::{GroupCoordinator, offsets::DeletedTopic},
     topics::TopicImage,
+    transaction::service::TransactionCoordinator,
 };
 use storage::Durability;
 use tokio::sync::watch;
@@ -25,11 +26,13 @@ impl Coordination {
     /// Hosts the partitions of the internal topics that there are.
     pub(super) fn host(&self, image: &CatalogImage) {
         host_groups(&self.groups, image);
+        host_transactions(&self.transactions, image);
     }
 
     /// Follows the catalog until the coordinators stop.
     pub(super) fn watch(&self, images: watch::Sender<Arc<dyn TopicImage>>, spawner: &Spawner) {
         let (catalog, groups) = (self.catalog.clone(), self.groups.clone());
+        let transactions = self.transactions.clone();
         let (mut versions, mut stop) = (catalog.subscribe(), self.stop.subscribe());
         let mut known = catalog.image();
         spawner.spawn_critical("coordinator-topics", async move {
@@ -43,6 +46,7 @@ impl Coordination {
                 images.send_replace(Topics::new(Arc::clone(&image), version).shared());
                 host_groups(&groups, &image);
                 strengthen(&catalog, &image).await;
+                host_transactions(&transactions, &image);
                 groups.topics_changed(&Arc::new(deleted(&known, &image))).await;
                 known = image;
             }
@@ -73,6 +77,15 @@ async fn strengthen(catalog: &Catalog, image: &CatalogImage) {
             // Somebody changed it meanwhile: there will be another image.
             Err(error) => warn!(topic = entry.topic.name, %error, "durability class not changed"),
         }
+    }
+}
+
+fn host_transactions(transactions: &TransactionCoordinator, image: &CatalogImage) {
+    match image.by_name(topic_name::TRANSACTION_STATE) {
+        Some(topic) => {
+            transactions.host(i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
+        }
+        None => transactions.release(),
     }
 }
 

@@ -76,6 +76,24 @@ pub(crate) fn metadata(error: &::metadata::Error) -> ErrorCode {
     }
 }
 
+/// Why there is no producer id: Kafka's answer while no block of ids can be had, unless trying again
+/// cannot help.
+pub(crate) fn producer_ids(error: &::metadata::Error) -> ErrorCode {
+    if error.is_retriable() || error.is_outcome_unknown() {
+        ErrorCode::CoordinatorLoadInProgress
+    } else {
+        metadata(error)
+    }
+}
+
+/// A coordinator's code for a client that may be too old to know PRODUCER_FENCED.
+pub(crate) fn before_producer_fenced(error: ErrorCode, known: bool) -> ErrorCode {
+    match error {
+        ErrorCode::ProducerFenced if !known => ErrorCode::InvalidProducerEpoch,
+        other => other,
+    }
+}
+
 /// Why the log failed as a whole.
 pub(crate) fn storage(error: &::storage::Error) -> ErrorCode {
     use ::storage::Error;
@@ -96,5 +114,18 @@ pub(crate) fn catalog(error: &crate::catalog::Error) -> ErrorCode {
         Error::Storage(error) => storage(error),
         Error::UnknownTopic(_) => ErrorCode::UnknownTopicId,
         Error::Interrupted => ErrorCode::RequestTimedOut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_busy_may_be_asked_again_for_producer_ids() {
+        let busy = ::metadata::Error::Busy(String::new());
+        assert_eq!(producer_ids(&busy), ErrorCode::CoordinatorLoadInProgress);
+        let exhausted = ::metadata::Error::ProducerIdsExhausted { next: i64::MAX, requested: 1000 };
+        assert_eq!(producer_ids(&exhausted), ErrorCode::UnknownServerError);
     }
 }

@@ -1,23 +1,28 @@
-//! InitProducerId (key 22, v0–v5): a producer id for an idempotent producer.
+//! InitProducerId (key 22, v0–v5): a producer id, and for a transactional id the epoch that fences
+//! every producer before.
 //!
 //! KIP-98, KIP-360. As in Kafka, a producer without a transactional id always gets a fresh id with
-//! epoch 0, also where it names the one that it had. Not supported yet: transactional ids, which
-//! need a transaction coordinator; they are answered COORDINATOR_NOT_AVAILABLE.
+//! epoch 0, also where it names the one that it had. Two-phase commit (KIP-939, the unstable v6) is
+//! refused as Kafka 4.3 refuses it.
 
 use std::sync::Arc;
 
+use common::ProducerId;
+use coordinator::transaction::{self, ProducerIdAndEpoch, service::ProducerIdSource as _};
 use protocol::{
     ErrorCode,
     messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
 };
-use tracing::warn;
 
+use super::error::before_producer_fenced;
 use crate::{
     acl::{Access, Operation, Resource},
     context::{Broker, RequestContext},
     handler::{Api, Handler},
 };
 
+/// The first version of clients that know PRODUCER_FENCED.
+const PRODUCER_FENCED_SINCE: i16 = 4;
 const NO_PRODUCER_ID: i64 = -1;
 const NO_PRODUCER_EPOCH: i16 = -1;
 
@@ -51,44 +56,48 @@ impl Handler for InitProducerId {
         context: &RequestContext,
         request: InitProducerIdRequest,
     ) -> InitProducerIdResponse {
-        let allocated = match validate(&request) {
-            Ok(()) => broker.producer_ids.next().await.map_err(|error| {
-                warn!(%error, "no producer id could be allocated");
-                allocation_error(&error)
-            }),
-            Err(error) => Err(error),
-        };
-        match allocated {
-            Ok(producer_id) => InitProducerIdResponse {
-                producer_id: producer_id.0,
-                producer_epoch: 0,
+        match begin(broker, &request).await {
+            Ok(producer) => InitProducerIdResponse {
+                producer_id: producer.producer_id.0,
+                producer_epoch: producer.producer_epoch,
                 ..Default::default()
             },
             Err(error) => {
                 broker.metrics.error(context.api_key, error);
-                Self::error_response(&request, error)
+                let known = context.api_version >= PRODUCER_FENCED_SINCE;
+                Self::error_response(&request, before_producer_fenced(error, known))
             }
         }
     }
 }
 
-fn validate(request: &InitProducerIdRequest) -> Result<(), ErrorCode> {
-    let names_id = request.producer_id != NO_PRODUCER_ID;
-    let names_epoch = request.producer_epoch != NO_PRODUCER_EPOCH;
-    match request.transactional_id.as_deref() {
-        _ if names_id != names_epoch => Err(ErrorCode::InvalidRequest),
-        None => Ok(()),
-        Some("") => Err(ErrorCode::InvalidRequest),
-        Some(_) => Err(ErrorCode::CoordinatorNotAvailable),
-    }
+async fn begin(
+    broker: &Broker,
+    request: &InitProducerIdRequest,
+) -> Result<ProducerIdAndEpoch, ErrorCode> {
+    let expected = expected(request)?;
+    let Some(transactional_id) = request.transactional_id.clone() else {
+        let producer_id = broker.producer_ids.next_producer_id().await?;
+        return Ok(ProducerIdAndEpoch { producer_id, producer_epoch: 0 });
+    };
+    let request = transaction::InitProducerId {
+        transactional_id,
+        timeout_ms: request.transaction_timeout_ms,
+        two_phase_commit: request.enable2_pc,
+        keep_prepared: request.keep_prepared_txn,
+        expected,
+    };
+    broker.coordination.transactions.init_producer_id(&request).await
 }
 
-/// Kafka's answer while no block of ids can be had, unless trying again cannot help.
-fn allocation_error(error: &metadata::Error) -> ErrorCode {
-    if error.is_retriable() || error.is_outcome_unknown() {
-        ErrorCode::CoordinatorLoadInProgress
-    } else {
-        super::error::metadata(error)
+/// What the producer says that it is: an id and an epoch, or neither.
+fn expected(request: &InitProducerIdRequest) -> Result<Option<ProducerIdAndEpoch>, ErrorCode> {
+    match (request.producer_id, request.producer_epoch) {
+        (NO_PRODUCER_ID, NO_PRODUCER_EPOCH) => Ok(None),
+        (NO_PRODUCER_ID, _) | (_, NO_PRODUCER_EPOCH) => Err(ErrorCode::InvalidRequest),
+        (producer_id, producer_epoch) => {
+            Ok(Some(ProducerIdAndEpoch { producer_id: ProducerId(producer_id), producer_epoch }))
+        }
     }
 }
 
@@ -96,35 +105,15 @@ fn allocation_error(error: &metadata::Error) -> ErrorCode {
 mod tests {
     use super::*;
 
-    fn request(transactional_id: Option<&str>, id: i64, epoch: i16) -> InitProducerIdRequest {
-        InitProducerIdRequest {
-            transactional_id: transactional_id.map(str::to_owned),
-            producer_id: id,
-            producer_epoch: epoch,
-            ..Default::default()
-        }
-    }
-
     #[test]
     fn id_and_epoch_come_together_or_not_at_all() {
-        assert_eq!(validate(&request(None, -1, -1)), Ok(()));
-        assert_eq!(validate(&request(None, 5, 0)), Ok(()));
-        assert_eq!(validate(&request(None, 5, -1)), Err(ErrorCode::InvalidRequest));
-        assert_eq!(validate(&request(None, -1, 0)), Err(ErrorCode::InvalidRequest));
-    }
-
-    #[test]
-    fn transactional_ids_have_no_coordinator_yet() {
-        let unavailable = Err(ErrorCode::CoordinatorNotAvailable);
-        assert_eq!(validate(&request(Some("t"), -1, -1)), unavailable);
-        assert_eq!(validate(&request(Some(""), -1, -1)), Err(ErrorCode::InvalidRequest));
-    }
-
-    #[test]
-    fn a_store_that_is_busy_may_be_asked_again() {
-        let busy = metadata::Error::Busy(String::new());
-        assert_eq!(allocation_error(&busy), ErrorCode::CoordinatorLoadInProgress);
-        let exhausted = metadata::Error::ProducerIdsExhausted { next: i64::MAX, requested: 1000 };
-        assert_eq!(allocation_error(&exhausted), ErrorCode::UnknownServerError);
+        let said = |producer_id, producer_epoch| {
+            expected(&InitProducerIdRequest { producer_id, producer_epoch, ..Default::default() })
+        };
+        let five = ProducerIdAndEpoch { producer_id: ProducerId(5), producer_epoch: 0 };
+        assert_eq!(said(-1, -1), Ok(None));
+        assert_eq!(said(5, 0), Ok(Some(five)));
+        assert_eq!(said(5, -1), Err(ErrorCode::InvalidRequest));
+        assert_eq!(said(-1, 0), Err(ErrorCode::InvalidRequest));
     }
 }

@@ -1,8 +1,11 @@
 //! Produce (key 0, v3–v13): appends record batches to partitions.
 //!
-//! KIP-98 (idempotence), KIP-467 (record errors), KIP-516 (topic ids), KIP-896 (v0–v2 advertised
-//! and refused), KIP-951 (current leader). Pipelined: the append fixes the order, the answer waits
-//! for what `acks` asks. Not supported yet: transactions.
+//! KIP-98 (idempotence, transactions), KIP-467 (record errors), KIP-516 (topic ids), KIP-890
+//! (verified transactions), KIP-896 (v0–v2 advertised and refused), KIP-951 (current leader).
+//! Pipelined: the append fixes the order, the answer waits for what `acks` asks. A transactional
+//! batch is verified before it is appended, and the connection's next produce waits for that.
+
+mod transaction;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -15,10 +18,11 @@ use protocol::{
     },
     records::{BatchHeader, ProducePolicy, ValidatedRecords, ValidationError, validate_produce},
 };
-use storage::{Acks, Appended, Partition, Ticket};
+use storage::{Acks, AppendOrigin, Appended, Partition, Ticket, VerificationGuard};
 use tokio::time::{Sleep, timeout};
 use tracing::{debug, info};
 
+use self::transaction::Verdicts;
 use super::error;
 use crate::{
     acl::{Access, Operation, Resource},
@@ -94,9 +98,19 @@ impl Pipelined for Produce {
             silent: request.acks == 0,
             client: context.client_id.clone(),
         };
-        let topics = match admit(broker, &request, request_timeout).await {
-            Ok((acks, _permit)) => append_all(broker, context, request, acks),
+        let verified = match &request.transactional_id {
+            None => Ok(Verdicts::default()),
+            Some(id) => {
+                let verified = transaction::verify(broker, context, &request, id);
+                timeout(request_timeout, verified).await.unwrap_or(Err(ErrorCode::RequestTimedOut))
+            }
+        };
+        let topics = match verified {
             Err(error) => refuse_all(broker, context, &request, error),
+            Ok(verdicts) => match admit(broker, &request, request_timeout).await {
+                Ok((acks, _permit)) => append_all(broker, context, request, acks, verdicts),
+                Err(error) => refuse_all(broker, context, &request, error),
+            },
         };
         Box::pin(finishing.finish(topics, deadline))
     }
@@ -161,6 +175,7 @@ fn append_all(
     context: &RequestContext,
     request: ProduceRequest,
     acks: Acks,
+    verdicts: Verdicts,
 ) -> Vec<TopicAppends> {
     let image = broker.catalog.image();
     let mut append = Append {
@@ -169,9 +184,11 @@ fn append_all(
         image: &image,
         acks,
         transactional: request.transactional_id.is_some(),
+        verdicts,
         now_ms: broker.clock.now_ms(),
     };
-    request.topic_data.into_iter().map(|topic| append.topic(topic)).collect()
+    let topics = request.topic_data.into_iter().enumerate();
+    topics.map(|(place, topic)| append.topic(place, topic)).collect()
 }
 
 /// Tells the partitions of idempotent batches that they were not even tried.
@@ -201,19 +218,22 @@ struct Append<'a> {
     image: &'a CatalogImage,
     acks: Acks,
     transactional: bool,
+    verdicts: Verdicts,
     now_ms: i64,
 }
 
-impl Append<'_> {
-    fn topic(&mut self, data: TopicProduceData) -> TopicAppends {
+impl<'a> Append<'a> {
+    fn topic(&mut self, place: usize, data: TopicProduceData) -> TopicAppends {
         let resolved = self.resolve(&data);
         let mut partition_responses = Vec::with_capacity(data.partition_data.len());
         let mut tickets = Vec::with_capacity(data.partition_data.len());
         for partition_data in data.partition_data {
             let index = partition_data.index;
-            let appended = resolved
-                .map_err(Refusal::from)
-                .and_then(|(topic, policy)| self.partition(topic, &policy, partition_data));
+            let verdict = self.verdicts.take(place, index);
+            let appended = resolved.and_then(|at| Ok((at, verdict?))).map_err(Refusal::from);
+            let appended = appended.and_then(|((topic, policy), guard)| {
+                self.partition(topic, &policy, partition_data, guard)
+            });
             match appended {
                 Ok(appended) => {
                     partition_responses.push(accepted(index, &appended));
@@ -232,7 +252,10 @@ impl Append<'_> {
         }
     }
 
-    fn resolve(&self, data: &TopicProduceData) -> Result<(&TopicEntry, ProducePolicy), ErrorCode> {
+    fn resolve(
+        &self,
+        data: &TopicProduceData,
+    ) -> Result<(&'a TopicEntry, ProducePolicy), ErrorCode> {
         let topic = if self.context.api_version >= TOPIC_IDS_SINCE {
             self.image.by_id(data.topic_id.into()).ok_or(ErrorCode::UnknownTopicId)
         } else {
@@ -251,27 +274,27 @@ impl Append<'_> {
         topic: &TopicEntry,
         policy: &ProducePolicy,
         data: PartitionProduceData,
+        guard: Option<VerificationGuard>,
     ) -> Result<Appended, Refusal> {
         let partition = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let records = data.records.unwrap_or_default().to_bytes();
         let validated = validate_produce(&records, policy, self.now_ms)
             .map_err(|refused| Refusal::invalid(refused, partition))?;
         self.check_transaction(&validated)?;
-        partition.append(validated, self.acks).map_err(|refused| {
+        let origin = AppendOrigin::Client;
+        partition.append_as(validated, self.acks, origin, guard).map_err(|refused| {
             let code = error::append(&refused);
             debug!(topic = %topic.topic.name, partition = data.index, %refused, "append refused");
             Refusal { message: Some(refused.to_string()), ..Refusal::from(code) }
         })
     }
 
-    /// No transaction is ever open here, so a transactional batch belongs to none; Kafka says the
-    /// same of a partition that was not added to its transaction.
+    /// A transactional batch is for those who may use a transactional id.
     fn check_transaction(&self, records: &ValidatedRecords) -> Result<(), Refusal> {
-        match (records.header.is_transactional(), self.transactional) {
-            (false, _) => Ok(()),
-            (true, true) => Err(ErrorCode::InvalidTxnState.into()),
-            (true, false) => Err(ErrorCode::TransactionalIdAuthorizationFailed.into()),
+        if records.header.is_transactional() && !self.transactional {
+            return Err(ErrorCode::TransactionalIdAuthorizationFailed.into());
         }
+        Ok(())
     }
 }
 

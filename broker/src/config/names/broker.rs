@@ -7,6 +7,10 @@ use Validator::{Any, AtLeast, Between, GzipLevel, ListOf, NonEmptyList, OneOf, O
 
 #[rustfmt::skip]
 pub(super) const KEYS: &[ConfigKey] = keys! {
+    "add.partitions.to.txn.retry.backoff.max.ms" Int = Some("100"), AtLeast(0), ReadOnly, Acts:
+        "How long a request waits for its producer's last transaction to be completed, before CONCURRENT_TRANSACTIONS.";
+    "add.partitions.to.txn.retry.backoff.ms" Int = Some("20"), AtLeast(1), ReadOnly, Inert:
+        "Kafka's pause between attempts to add a partition; here the completion itself wakes who waits.";
     "advertised.listeners" List = None, Any, ReadOnly, Acts:
         "Addresses that clients are told to connect to; must be set where listeners binds to all addresses.";
     "alter.config.policy.class.name" Class = None, Any, ReadOnly, Refused:
@@ -269,13 +273,13 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Kafka's SO_SNDBUF; the operating system tunes it here.";
     "telemetry.max.bytes" Int = Some("1048576"), AtLeast(1), ReadOnly, Inert:
         "Largest metrics push of a client (KIP-714).";
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms" Int = Some("10000"), AtLeast(1), ReadOnly, Inert:
-        "How often transactions that timed out are aborted.";
-    "transaction.max.timeout.ms" Int = Some("900000"), AtLeast(1), ReadOnly, Inert:
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms" Int = Some("10000"), AtLeast(1), ReadOnly, Acts:
+        "How soon the abort of a timed-out transaction is tried again; the first one is in time.";
+    "transaction.max.timeout.ms" Int = Some("900000"), AtLeast(1), ReadOnly, Acts:
         "Largest timeout a transaction may ask for.";
-    "transaction.partition.verification.enable" Boolean = Some("true"), Any, ClusterWide, Inert:
+    "transaction.partition.verification.enable" Boolean = Some("true"), Any, ClusterWide, Acts:
         "Whether a transactional produce is verified with the coordinator.";
-    "transaction.remove.expired.transaction.cleanup.interval.ms" Int = Some("3600000"), AtLeast(1), ReadOnly, Inert:
+    "transaction.remove.expired.transaction.cleanup.interval.ms" Int = Some("3600000"), AtLeast(1), ReadOnly, Acts:
         "How often expired transactional ids are removed.";
     "transaction.state.log.load.buffer.size" Int = Some("5242880"), AtLeast(1), ReadOnly, Inert:
         "Bytes read at once while transaction state is loaded.";
@@ -287,9 +291,9 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Replication factor stored for the transaction topic.";
     "transaction.state.log.segment.bytes" Int = Some("104857600"), AtLeast(1), ReadOnly, Acts:
         "segment.bytes of the transaction topic.";
-    "transaction.two.phase.commit.enable" Boolean = Some("false"), Any, ReadOnly, Inert:
+    "transaction.two.phase.commit.enable" Boolean = Some("false"), Any, ReadOnly, Acts:
         "Whether transactions may be prepared by the client (KIP-939).";
-    "transactional.id.expiration.ms" Int = Some("604800000"), AtLeast(1), ReadOnly, Inert:
+    "transactional.id.expiration.ms" Int = Some("604800000"), AtLeast(1), ReadOnly, Acts:
         "How long an idle transactional id is kept.";
     "unclean.leader.election.enable" Boolean = Some("false"), Any, ClusterWide, Inert:
         "Default of the topic key of the same name.";

@@ -204,15 +204,18 @@ async fn a_duplicate_is_answered_with_its_original() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn transactions_are_refused() {
+async fn transactions_are_refused_without_a_coordinator_and_without_an_id() {
     let (_world, _broker, mut client, id) = broker(&[]).await;
     let mut builder = BatchBuilder::new(Compression::None).transactional(true).producer(1, 0, 0);
     builder.append(0, EPOCH_MS, None, Some(b"x"), &[]).unwrap();
     let records: Records = builder.build().unwrap().into();
     let mut transactional = one(id, -1, records.clone());
     transactional.transactional_id = Some("t".to_owned());
-    let answer = produce(&mut client, &transactional, 9).await;
-    assert_eq!(answer.error_code, ErrorCode::InvalidTxnState.code());
+    // There is no `__transaction_state` yet: every client tries again.
+    for version in [9, 11, 12] {
+        let answer = produce(&mut client, &transactional, version).await;
+        assert_eq!(answer.error_code, ErrorCode::NotEnoughReplicas.code());
+    }
     let answer = produce(&mut client, &one(id, -1, records), 9).await;
     assert_eq!(answer.error_code, ErrorCode::TransactionalIdAuthorizationFailed.code());
 }

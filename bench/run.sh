@@ -4,7 +4,7 @@
 #   bench/run.sh --full                   every combination of record, batch and codec, longer
 #   BROKERS="streamhouse" TESTS="produce" bench/run.sh
 # BROKERS  kafka (unsynced, its default), kafka-synced (flush.messages=1), streamhouse (synced, its default)
-# TESTS    start idle produce java latency consume rebalance
+# TESTS    start idle produce java latency transactions consume rebalance
 # SKIP_BUILD=1 takes the release binaries as they are
 # OUT      file that the figures are appended to (default $STREAMHOUSE_CACHE/bench/results.txt)
 # Nothing else should run meanwhile. What the figures mean is in docs/benchmarks.md.
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 full=
 [ "${1:-}" = --full ] && full=1
-: "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java latency consume rebalance}"
+: "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java latency transactions consume rebalance}"
 : "${WORK:=$STREAMHOUSE_CACHE/bench}" "${OUT:=$WORK/results.txt}"
 loads="100:16384:none 100:16384:lz4 100:131072:none 100:131072:lz4 1024:16384:none 1024:16384:lz4 1024:131072:none 1024:131072:lz4"
 if [ -n "$full" ]; then
@@ -145,6 +145,11 @@ for label in $BROKERS; do
         ;;
       java)
         for l in $java_loads; do IFS=: read -r record batch codec <<<"$l"; with_topic "j-$record-$batch-$codec" java_once "j-$record-$batch-$codec" "$record" "$batch" "$codec"; done
+        ;;
+      transactions)
+        with_topic tx-1 load --topic tx-1 transactions --seconds "$seconds"
+        with_topic tx-16 load --topic tx-16 transactions --producers 16 --partitions-per-transaction 3 --seconds "$seconds"
+        with_topic tx-old load --topic tx-old transactions --old-protocol --seconds "$seconds"
         ;;
       consume) with_topic consumed consume_once consumed ;;
       latency)

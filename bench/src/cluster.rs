@@ -9,6 +9,7 @@ use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use protocol::messages::find_coordinator::FindCoordinatorRequest;
 use protocol::messages::init_producer_id::InitProducerIdRequest;
 use protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
@@ -21,7 +22,10 @@ const METADATA_VERSION: i16 = 9;
 const CREATE_TOPICS_VERSION: i16 = 7;
 const DELETE_TOPICS_VERSION: i16 = 6;
 const LIST_OFFSETS_VERSION: i16 = 7;
+const FIND_COORDINATOR_VERSION: i16 = 3;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
+/// `key_type` of FindCoordinator.
+const COORDINATOR_OF_TRANSACTIONS: i8 = 1;
 /// `timestamp` of ListOffsets that asks for the end.
 const LATEST: i64 = -1;
 /// How often a request is tried that a broker which has just started, or a topic which was just
@@ -144,6 +148,37 @@ pub async fn producer_id(connection: &mut Connection) -> Result<(i64, i16)> {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     bail!("no producer id")
+}
+
+/// The id and epoch of a transactional producer; waits for the coordinator, which a broker makes
+/// when it is first asked for.
+pub async fn transactional_producer(
+    connection: &mut Connection,
+    transactional_id: &str,
+) -> Result<(i64, i16)> {
+    let find = FindCoordinatorRequest {
+        key: transactional_id.to_owned(),
+        key_type: COORDINATOR_OF_TRANSACTIONS,
+        ..FindCoordinatorRequest::default()
+    };
+    let begin = InitProducerIdRequest {
+        transaction_timeout_ms: 60_000,
+        producer_id: -1,
+        producer_epoch: -1,
+        transactional_id: Some(transactional_id.to_owned()),
+        ..InitProducerIdRequest::default()
+    };
+    for _ in 0..ATTEMPTS {
+        let found = connection.call(&find, FIND_COORDINATOR_VERSION).await?;
+        if found.error_code == 0 {
+            let response = connection.call(&begin, INIT_PRODUCER_ID_VERSION).await?;
+            if response.error_code == 0 {
+                return Ok((response.producer_id, response.producer_epoch));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    bail!("no producer id for {transactional_id}")
 }
 
 /// An error unless `error_code` is none.

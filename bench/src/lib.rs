@@ -6,6 +6,7 @@
 //!  produce ─ as fast as acks allow      latency ─ at a fixed rate, open loop      consume ─ fetch, count, drop
 //!     │             over many pipelined connections (wire), one thread
 //!  rebalance ─ all members of a group join again at once, over a connection each
+//!  transactions ─ begin, write, commit, again, in both protocols
 //!  process  the broker's CPU seconds and memory before and after, from /proc
 //!     └──▶ report: one line `RESULT key=value …` per figure
 //! ```
@@ -25,4 +26,5 @@ pub mod process;
 pub mod produce;
 pub mod rebalance;
 pub mod report;
+pub mod transactions;
 pub mod wire;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use streamhouse_bench::process::Process;
 use streamhouse_bench::report::Report;
-use streamhouse_bench::{cluster, consume, latency, produce, rebalance};
+use streamhouse_bench::{cluster, consume, latency, produce, rebalance, transactions};
 
 /// Loads a Kafka broker with prepared batches over many connections, and prints `RESULT` lines.
 #[derive(Debug, Parser)]
@@ -51,6 +51,8 @@ enum Command {
     Produce(ProduceArguments),
     /// Produce at a fixed rate and time the acknowledgements, with --tail also the arrivals.
     Latency(LatencyArguments),
+    /// Commit small transactions one after the other, and time them.
+    Transactions(TransactionsArguments),
     /// Read the topic from its start to its end.
     Consume {
         /// Connections.
@@ -145,6 +147,28 @@ struct LatencyArguments {
     seconds: f64,
 }
 
+#[derive(Debug, Args)]
+struct TransactionsArguments {
+    /// Producers, each with a connection and a transactional id.
+    #[arg(long, default_value_t = 1)]
+    producers: usize,
+    /// Partitions that each transaction writes a record to.
+    #[arg(long, default_value_t = 1)]
+    partitions_per_transaction: i32,
+    /// Bytes of a value.
+    #[arg(long, default_value_t = 1024)]
+    record_bytes: usize,
+    /// As clients before KIP-890.
+    #[arg(long)]
+    old_protocol: bool,
+    /// Seconds before the clock starts.
+    #[arg(long, default_value_t = 2.0)]
+    warm_up: f64,
+    /// Seconds measured.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+}
+
 // One thread: the second core is the broker's.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -174,6 +198,10 @@ async fn main() -> Result<()> {
         Command::Latency(asked) => {
             let load = asked.load(topic, partitions);
             latency::run(address, load, label, process).await
+        }
+        Command::Transactions(asked) => {
+            let load = asked.load(topic, partitions);
+            transactions::run(address, load, label, process).await
         }
         Command::Consume { connections, test, max_bytes, partition_max_bytes } => {
             let load =
@@ -222,6 +250,21 @@ impl LatencyArguments {
             record_bytes: self.record_bytes,
             acks: self.acks,
             tail: self.tail,
+            warm_up: Duration::from_secs_f64(self.warm_up),
+            duration: Duration::from_secs_f64(self.seconds),
+        }
+    }
+}
+
+impl TransactionsArguments {
+    fn load(self, topic: String, partitions: i32) -> transactions::Load {
+        transactions::Load {
+            topic,
+            partitions,
+            producers: self.producers.max(1),
+            partitions_per_transaction: self.partitions_per_transaction.max(1),
+            record_bytes: self.record_bytes,
+            old_protocol: self.old_protocol,
             warm_up: Duration::from_secs_f64(self.warm_up),
             duration: Duration::from_secs_f64(self.seconds),
         }

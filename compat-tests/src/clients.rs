@@ -48,6 +48,24 @@ pub fn python_start(script: &str, arguments: &[&str]) -> Result<Child> {
         .with_context(|| format!("start {script}"))
 }
 
+/// Starts the main class `class` of Apache Kafka's jars; its output goes nowhere.
+pub fn java_start(class: &str, arguments: &[&str]) -> Result<Child> {
+    let libs = crate::cache_dir().join("kafka-4.3.1/libs");
+    let log4j = crate::source_dir().join("kafka/log4j2.yaml");
+    Command::new("java")
+        .args(["-Xmx256M", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+        .arg(format!("-Dlog4j2.configurationFile=file:{}", log4j.display()))
+        .arg("-cp")
+        .arg(format!("{}/*", libs.display()))
+        .arg(class)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("start {class}"))
+}
+
 fn python_command(script: &str) -> Command {
     let mut command = Command::new(crate::cache_dir().join("venv/bin/python"));
     command.arg("-u").arg(crate::source_dir().join("python").join(script));

@@ -9,7 +9,7 @@ use metadata::ObjectState;
 use object_store::{ObjectStore, memory::InMemory};
 
 use crate::{
-    clients::producer::Producer,
+    clients::{producer::Producer, transactor::Transactor},
     history::History,
     incarnation::{Ground, Incarnation},
     invariants::{Found, Violation, check_whole},
@@ -45,6 +45,26 @@ pub async fn finish_producing(
     let open: Vec<String> =
         producers.iter().filter(|p| !p.is_done()).map(|p| p.describe()).collect();
     Err(Violation::liveness(format!("not acknowledged after the faults: {}", open.join("; "))))
+}
+
+/// Waits until every transactional producer has made its transactions.
+///
+/// # Errors
+/// LIVENESS where one has not.
+pub async fn finish_transactions(
+    history: &History,
+    transactors: &[Arc<Transactor>],
+) -> Result<(), Violation> {
+    let all_done = async {
+        while !transactors.iter().all(|transactor| transactor.is_done()) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    if tokio::time::timeout(LIVENESS, all_done).await.is_ok() {
+        history.event("all transactions are made");
+        return Ok(());
+    }
+    Err(Violation::liveness("transactions cannot be made after the faults".to_owned()))
 }
 
 /// Reads every partition from its start to its end and compares it with what was promised, once at

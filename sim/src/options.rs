@@ -66,6 +66,8 @@ pub struct Options {
     pub producers: Vec<ProducerOptions>,
     /// Consumers.
     pub fetchers: u32,
+    /// Transactional producers.
+    pub transactors: u32,
     /// Whether DeleteRecords happen.
     pub delete_records: bool,
     /// Whether a topic is created, filled and deleted again and again.
@@ -117,6 +119,7 @@ impl Options {
             wal_max_bytes: if on() { 4 << 20 } else { 64 << 20 },
             tail_bytes: if on() { 1 << 20 } else { 8 << 20 },
             class_changes: on(),
+            transactors: rng.below(3) as u32,
         }
     }
 }
@@ -165,7 +168,7 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "seed {} lives {} faults [{}] partitions local {} object {} fetchers {} \
+            "seed {} lives {} faults [{}] partitions local {} object {} fetchers {} transactors {} \
              delete-records {} topic-churn {} class-changes {} value {} B wal {}/{} MiB tail {} MiB producers",
             self.seed,
             self.lives,
@@ -173,6 +176,7 @@ impl fmt::Display for Options {
             self.local_partitions,
             self.object_partitions,
             self.fetchers,
+            self.transactors,
             self.delete_records,
             self.topic_churn,
             self.class_changes,

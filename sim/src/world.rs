@@ -17,6 +17,7 @@ use crate::{
         admin::{Admin, Duties},
         fetcher::Fetcher,
         producer::Producer,
+        transactor::Transactor,
     },
     clock::SimClock,
     finale,
@@ -31,6 +32,9 @@ use crate::{
     start_error,
     trace::Trace,
 };
+
+/// The topic of the transactional producers.
+const TRANSACTIONS: &str = "transactions";
 
 /// How a life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,7 @@ enum End {
 struct Clients {
     producers: Vec<Arc<Producer>>,
     fetchers: Vec<Arc<Fetcher>>,
+    transactors: Vec<Arc<Transactor>>,
     admin: Arc<Admin>,
 }
 
@@ -233,6 +238,16 @@ impl World {
                 })?);
             }
         }
+        let transactional = match options.transactors {
+            0 => None,
+            _ => {
+                let made = topics::create_plain(&mut client, history, TRANSACTIONS, 3).await;
+                let made = made.ok().flatten();
+                Some(made.ok_or_else(|| {
+                    Violation::liveness(format!("topic {TRANSACTIONS} cannot be created"))
+                })?)
+            }
+        };
         let producers = options.producers.iter().enumerate().map(|(index, producer)| {
             Arc::new(Producer::new(
                 format!("producer {index}"),
@@ -258,6 +273,15 @@ impl World {
             producers,
             fetchers: (0..options.fetchers).map(fetcher).collect(),
             admin: Arc::new(Admin::new(duties, fork(&self.rng), Arc::clone(history), &made)),
+            transactors: transactional
+                .iter()
+                .flat_map(|topic| (0..options.transactors).map(move |index| (topic, index)))
+                .map(|(topic, index)| {
+                    let id = format!("transactor-{index}");
+                    let history = Arc::clone(history);
+                    Arc::new(Transactor::new(id, topic.clone(), fork(&self.rng), history))
+                })
+                .collect(),
         });
         Ok(())
     }
@@ -283,6 +307,8 @@ impl World {
                 clients.spawn(incarnation, false);
                 let healed = finale::finish_producing(&self.history, &clients.producers).await;
                 self.history.check(healed);
+                let healed = finale::finish_transactions(&self.history, &clients.transactors).await;
+                self.history.check(healed);
                 End::Kill
             }
             Phase::Check => {
@@ -291,6 +317,9 @@ impl World {
                 let checked =
                     finale::check(&self.history, ground, &self.bucket, incarnation, limit).await;
                 self.history.check(checked);
+                for transactor in &clients.transactors {
+                    self.history.check(transactor.check(incarnation).await);
+                }
                 End::Kill
             }
         }
@@ -301,6 +330,9 @@ impl World {
         for (producer, options) in clients.producers.iter().zip(&self.options.producers) {
             producer.grant((options.batches / (self.options.lives + 1)).max(3));
         }
+        for transactor in &clients.transactors {
+            transactor.grant(8);
+        }
     }
 }
 
@@ -309,6 +341,10 @@ impl Clients {
         for producer in &self.producers {
             let (producer, incarnation) = (Arc::clone(producer), incarnation.clone());
             tokio::spawn(async move { producer.run(incarnation).await });
+        }
+        for transactor in &self.transactors {
+            let (transactor, incarnation) = (Arc::clone(transactor), incarnation.clone());
+            tokio::spawn(async move { transactor.run(incarnation).await });
         }
         for fetcher in &self.fetchers {
             let (fetcher, incarnation) = (Arc::clone(fetcher), incarnation.clone());

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod fetcher;
 pub mod producer;
+pub mod transactor;
 
 use std::time::Duration;
 

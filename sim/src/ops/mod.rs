@@ -9,6 +9,7 @@ pub mod init_producer_id;
 pub mod list_offsets;
 pub mod produce;
 pub mod topics;
+pub mod transactions;
 
 use std::time::Duration;
 

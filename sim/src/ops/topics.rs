@@ -53,6 +53,27 @@ pub fn create_request(name: &str, partitions: i32, durability: &str) -> CreateTo
     CreateTopicsRequest { topics: vec![topic], timeout_ms: TIMEOUT_MS, validate_only: false }
 }
 
+/// Creates a topic that the model does not watch: its users know what must be in it.
+///
+/// # Errors
+/// [`Lost`].
+pub async fn create_plain(
+    client: &mut Client,
+    history: &History,
+    name: &str,
+    partitions: i32,
+) -> Result<Option<SimTopic>, Lost> {
+    let request = create_request(name, partitions, "local");
+    let response = call(client, &request, CREATE_VERSION).await?;
+    let made = response.topics.first().filter(|answer| answer.error_code == 0);
+    history.event(&format!("create {name}: {}", made.is_some()));
+    Ok(made.map(|answer| SimTopic {
+        name: name.to_owned(),
+        id: TopicId(answer.topic_id),
+        partitions,
+    }))
+}
+
 /// Creates a topic; `None` where it cannot be done now or the name is taken.
 ///
 /// # Errors

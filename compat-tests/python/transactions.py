@@ -1,0 +1,128 @@
+"""Consume, transform, produce: exactly once, whoever is killed.
+
+feed BOOTSTRAP TOPIC PARTITIONS COUNT   writes COUNT numbered records
+copy BOOTSTRAP FROM TO PARTITIONS ID    copies them in transactions until it is killed or fails
+check BOOTSTRAP FROM TO PARTITIONS COUNT SECONDS
+                                        waits until TO holds all of them, each once and in order
+abandon BOOTSTRAP TOPIC ID              writes one record in a transaction and is gone
+"""
+
+import os
+import random
+import sys
+import time
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+RECORDS_PER_TRANSACTION = 25
+
+
+def feed(bootstrap, topic, partitions, count):
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
+    failed = []
+    for number in range(count):
+        producer.produce(
+            topic,
+            str(number).encode(),
+            partition=number % partitions,
+            on_delivery=lambda error, _: failed.append(error) if error else None,
+        )
+        producer.poll(0)
+    assert producer.flush(60) == 0 and not failed, failed[:3]
+
+
+def consumer(bootstrap, group, isolation):
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "isolation.level": isolation,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 50,
+        }
+    )
+
+
+def copy(bootstrap, source, target, partitions, transactional_id):
+    """One life of the program. What it cannot handle ends it: whoever started it starts another."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": 10_000,
+            "retry.backoff.ms": 20,
+        }
+    )
+    # Fences the life before, and completes its transaction, before the offsets are asked for.
+    producer.init_transactions(30)
+    reader = consumer(bootstrap, transactional_id, "read_committed")
+    wanted = [TopicPartition(source, partition) for partition in range(partitions)]
+    positions = reader.committed(wanted, 30)
+    reader.assign([TopicPartition(p.topic, p.partition, max(p.offset, 0)) for p in positions])
+    print("copying from", [p.offset for p in positions], flush=True)
+    while True:
+        messages = [m for m in reader.consume(RECORDS_PER_TRANSACTION, 0.2) if m.error() is None]
+        if not messages:
+            continue
+        producer.begin_transaction()
+        for message in messages:
+            producer.produce(target, message.value(), partition=message.partition())
+        offsets = [p for p in reader.position(wanted) if p.offset >= 0]
+        producer.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), 30)
+        if random.random() < 0.1:
+            producer.abort_transaction(30)
+            rewind(reader, messages)
+        else:
+            producer.commit_transaction(30)
+
+
+def rewind(reader, messages):
+    first = {}
+    for message in messages:
+        first.setdefault((message.topic(), message.partition()), message.offset())
+    for (topic, partition), offset in first.items():
+        reader.seek(TopicPartition(topic, partition, offset))
+
+
+def check(bootstrap, source, target, partitions, count, seconds):
+    reader = consumer(bootstrap, "check", "read_committed")
+    reader.assign([TopicPartition(target, partition, 0) for partition in range(partitions)])
+    seen = {partition: [] for partition in range(partitions)}
+    deadline = time.monotonic() + seconds
+    while sum(map(len, seen.values())) < count and time.monotonic() < deadline:
+        for message in reader.consume(1000, 0.2):
+            if message.error() is None:
+                seen[message.partition()].append(int(message.value()))
+    for message in reader.consume(1000, 1.0):
+        if message.error() is None:
+            seen[message.partition()].append(int(message.value()))
+    for partition, numbers in seen.items():
+        expected = list(range(partition, count, partitions))
+        assert numbers == expected, (
+            f"partition {partition} of {target}: {len(numbers)} records, {len(set(numbers))} different, "
+            f"{len(expected)} expected; in order: {numbers == sorted(numbers)}"
+        )
+    print(f"{count} records of {source} are in {target}, each once and in order")
+
+
+def abandon(bootstrap, topic, transactional_id):
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": transactional_id})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"lost")
+    assert producer.flush(30) == 0
+    os._exit(0)
+
+
+def main():
+    command, *arguments = sys.argv[1:]
+    words = [int(word) if word.isdigit() else word for word in arguments]
+    try:
+        {"feed": feed, "copy": copy, "check": check, "abandon": abandon}[command](*words)
+    except KafkaException as failure:
+        print(f"{command} ends: {failure}", flush=True)
+        sys.exit(3)
+
+
+main()

@@ -30,8 +30,10 @@ fn offsets_are_reset_described_deleted_and_survive_kills() {
     let mut broker = Broker::start(&dir.path().join("data")).unwrap();
     let mut tools = Tools::start(&broker.bootstrap()).unwrap();
     tools.ok("kafka-topics --create --topic t --partitions 2").unwrap();
-    let lines: String = (0..40).map(|number| format!("{number}\n")).collect();
-    tools.ok_with_input("kafka-console-producer --topic t", &lines).unwrap();
+    // Keys spread them over both partitions.
+    let lines: String = (0..60).map(|number| format!("key {number}\tvalue\n")).collect();
+    let produce = "kafka-console-producer --topic t --reader-property parse.key=true";
+    tools.ok_with_input(produce, &lines).unwrap();
 
     reset(&mut tools, "app", "--to-offset 3");
     assert_eq!(described_offset(&mut tools, "app", "t", 0), Some(3));

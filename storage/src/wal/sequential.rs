@@ -48,7 +48,7 @@ impl SequentialReader {
     /// Has the window hold `position..end`: what it has of it moves to the front, the rest is read.
     fn load(&mut self, position: u64, end: u64) -> io::Result<()> {
         let start = position - position % WAL_BLOCK_ALIGN;
-        let kept = self.window.contains(&start).then(|| start..self.window.end).unwrap_or_default();
+        let kept = if self.window.contains(&start) { start..self.window.end } else { 0..0 };
         let from = if kept.is_empty() { start } else { kept.end };
         let to = end.next_multiple_of(WAL_BLOCK_ALIGN).max(from + WINDOW_BYTES).min(self.end);
         let kept_at = start.saturating_sub(self.window.start) as usize;

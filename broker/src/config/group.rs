@@ -109,9 +109,9 @@ pub fn validate(layers: &Layers, settings: &Settings) -> Result<(), String> {
     let number = |name: &str| {
         let key = names::group_key(name)?;
         let own = settings.get(name).and_then(|text| key.parse(text).ok());
-        as_number(own.or_else(|| layers.topic_default(key)))
+        as_number(own.or_else(|| layers.topic_default(key)).as_ref())
     };
-    let bound = |name: &str| as_number(layers.own_value(names::broker_key(name)?));
+    let bound = |name: &str| as_number(layers.own_value(names::broker_key(name)?).as_ref());
     for name in ["heartbeat.interval.ms", "session.timeout.ms", "assignment.interval.ms"] {
         let (key, min, max) = (
             format!("consumer.{name}"),
@@ -140,9 +140,9 @@ pub fn validate(layers: &Layers, settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-fn as_number(value: Option<Value>) -> Option<i64> {
+fn as_number(value: Option<&Value>) -> Option<i64> {
     match value {
-        Some(Value::Number(number)) => Some(number),
+        Some(Value::Number(number)) => Some(*number),
         _ => None,
     }
 }

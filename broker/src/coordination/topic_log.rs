@@ -61,7 +61,7 @@ fn refused(error: &AppendError) -> LogError {
     }
 }
 
-fn unreadable(error: ReadError) -> LogError {
+fn unreadable(error: &ReadError) -> LogError {
     match error {
         ReadError::Deleted | ReadError::Fenced => LogError::NotHosted,
         ReadError::Damaged { .. } => LogError::Damaged(error.to_string()),
@@ -138,7 +138,8 @@ impl CoordinatorLog for TopicLog {
                 min_one_batch: true,
                 isolation: IsolationLevel::ReadUncommitted,
             };
-            let read = self.partition(partition)?.read(request).await.map_err(unreadable)?;
+            let read = self.partition(partition)?.read(request).await;
+            let read = read.map_err(|error| unreadable(&error))?;
             Ok(read.records)
         })
     }

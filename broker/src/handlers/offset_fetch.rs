@@ -155,7 +155,7 @@ async fn fetch(
         }
         Err(error) => {
             broker.metrics.error(context.api_key, error);
-            failed_group(group_id, asked, error, version)
+            failed_group(group_id, asked.as_deref(), error, version)
         }
     }
 }
@@ -175,7 +175,7 @@ fn identify(topic: &mut OffsetFetchResponseTopics, image: &CatalogImage) -> bool
 /// The group's error, or before there was such a thing, that of each partition.
 fn failed_group(
     group_id: String,
-    topics: Option<Vec<OffsetFetchRequestTopics>>,
+    topics: Option<&[OffsetFetchRequestTopics]>,
     error: ErrorCode,
     version: i16,
 ) -> OffsetFetchResponseGroup {
@@ -186,7 +186,8 @@ fn failed_group(
             ..Default::default()
         };
     }
-    let topics = topics.iter().flatten().map(|topic| failed_topic(topic, error)).collect();
+    let topics =
+        topics.unwrap_or_default().iter().map(|topic| failed_topic(topic, error)).collect();
     OffsetFetchResponseGroup { group_id, error_code: error.code(), topics }
 }
 

@@ -173,11 +173,7 @@ async fn read_committed_stops_at_the_last_stable_offset_and_is_told_what_was_abo
     let response = client.call(&committed, 12).await.unwrap();
     let data = only(&response);
     assert_eq!(data.last_stable_offset, 4);
-    let aborted = protocol::messages::fetch::AbortedTransaction {
-        producer_id: 7,
-        first_offset: 1,
-        ..Default::default()
-    };
+    let aborted = protocol::messages::fetch::AbortedTransaction { producer_id: 7, first_offset: 1 };
     assert_eq!(data.aborted_transactions, Some(vec![aborted]));
 }
 

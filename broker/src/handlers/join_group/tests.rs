@@ -172,7 +172,7 @@ async fn members_wait_for_each_other_on_their_own_connections() {
     let (leads, follows) = if joined[0].leader == joined[0].member_id { (0, 1) } else { (1, 0) };
     assert_eq!((joined[leads].members.len(), joined[follows].members.len()), (2, 0));
 
-    let [mut clients @ ..] = [first, second];
+    let mut clients = [first, second];
     clients[follows].send(&sync(&joined[follows], 5, &[]), 5).await.unwrap();
     let both = [ids[0].as_str(), ids[1].as_str()];
     let led = clients[leads].call(&sync(&joined[leads], 5, &both), 5).await.unwrap();

@@ -31,17 +31,9 @@ final class BrokerProcess {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> RUNNING.forEach(Process::destroyForcibly)));
     }
 
-    private final Path directory;
+    private Path directory;
     private Process process;
     private int port;
-
-    BrokerProcess() {
-        try {
-            this.directory = Files.createTempDirectory("streamhouse-suite-");
-        } catch (IOException error) {
-            throw new UncheckedIOException(error);
-        }
-    }
 
     /** Where clients connect to. */
     int port() {
@@ -53,6 +45,9 @@ final class BrokerProcess {
 
     /** Starts it with options {@code key=value}, and waits until it serves. */
     void start(List<String> options) {
+        if (directory == null) {
+            directory = newDirectory();
+        }
         Path ready = directory.resolve("ready.json");
         List<String> command = new ArrayList<>(List.of(
             System.getProperty("suite.binary"), "start",
@@ -109,6 +104,9 @@ final class BrokerProcess {
 
     /** Ends it however it is, and removes its directory; prints its log if the test wants it. */
     void discard() {
+        if (directory == null) {
+            return;
+        }
         end();
         if (Boolean.getBoolean("suite.logs")) {
             System.err.println("--- log of streamhouse ---\n" + log());
@@ -125,6 +123,14 @@ final class BrokerProcess {
         try {
             Path log = directory.resolve("log");
             return Files.exists(log) ? Files.readString(log) : "";
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
+    private static Path newDirectory() {
+        try {
+            return Files.createTempDirectory("streamhouse-suite-");
         } catch (IOException error) {
             throw new UncheckedIOException(error);
         }

@@ -29,14 +29,15 @@ kafka_install() {
 # Kafka's test jars through Maven, and our classes for them; both only when missing or outdated.
 kafka_suite_install() {
   local suite=$KAFKA_HERE/../kafka-suite libs=$KAFKA_BASE/suite-libs classes=$KAFKA_BASE/suite-classes
-  if [ ! "$libs/.complete" -nt "$suite/pom.xml" ]; then
+  if ! cmp -s "$suite/pom.xml" "$libs/.complete"; then
     echo "== fetching the tests of Apache Kafka $KAFKA_VERSION through Maven"
     rm -rf "$libs"
     mvn -B -q -f "$suite/pom.xml" dependency:copy-dependencies \
       -DoutputDirectory="$libs" -DincludeScope=runtime -DexcludeTransitive=true </dev/null
-    touch "$libs/.complete"
+    cp "$suite/pom.xml" "$libs/.complete"
   fi
-  if [ ! -e "$classes/.complete" ] || [ -n "$(find "$suite/src" "$libs/.complete" -newer "$classes/.complete")" ]; then
+  if [ ! -e "$classes/.complete" ] ||
+    [ -n "$(find "$suite/src" "$suite/pom.xml" "$libs/.complete" -newer "$classes/.complete")" ]; then
     rm -rf "$classes"
     mkdir -p "$classes"
     find "$suite/src/main/java" -name '*.java' -print0 |

@@ -46,6 +46,8 @@ pub struct BrokerOptions {
     /// `transaction.partition.verification.enable`: whether batches of producers older than KIP-890
     /// are verified with the coordinator.
     pub verify_transactions: bool,
+    /// `group.coordinator.rebalance.protocols`: whether the consumer protocol (KIP-848) is among them.
+    pub consumer_protocol: bool,
 }
 
 /// Where clients reach the broker.
@@ -83,6 +85,7 @@ impl BrokerOptions {
             decompressed_bytes_max: 256 << 20,
             add_partitions_patience: Duration::from_millis(100),
             verify_transactions: true,
+            consumer_protocol: true,
         }
     }
 }

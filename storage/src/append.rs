@@ -54,7 +54,11 @@ pub enum AppendOrigin {
     Client,
     /// A coordinator of this broker, on behalf of a transactional producer: its batches have no
     /// sequences. Epochs and verification count as for a client.
-    Coordinator,
+    Coordinator {
+        /// Where its state believes that the log ends. Checked under the partition's lock: a batch
+        /// built on records that a failed write took back must not get in.
+        log_end: i64,
+    },
 }
 
 /// Where a batch was put.
@@ -148,6 +152,9 @@ impl Partition {
         let mut state = self.lock();
         if let Some(reason) = state.closed {
             return Err(reason.into());
+        }
+        if let AppendOrigin::Coordinator { log_end } = origin {
+            state.expect_end(log_end)?;
         }
         if let Some(original) = state.duplicate_of(&header, origin, guard)? {
             return Ok(state.answer_duplicate(original, acks));

@@ -35,6 +35,14 @@ pub enum AppendError {
         /// The partition's.
         current: i32,
     },
+    /// The log does not end where a coordinator believes: something was taken back meanwhile.
+    #[error("the log ends at offset {actual}, not at {expected}")]
+    Moved {
+        /// Where it should end.
+        expected: i64,
+        /// Where it ends.
+        actual: i64,
+    },
     /// The topic was deleted.
     #[error("the topic was deleted")]
     Deleted,

@@ -50,10 +50,35 @@ impl Partition {
     /// [`AppendError::Sequence`] for a stale epoch, [`AppendError::CoordinatorFenced`], and those of
     /// any append; the partition is unchanged then.
     pub fn append_marker(&self, end: EndTransaction, acks: Acks) -> Result<Appended, AppendError> {
+        self.marker(end, None, acks)
+    }
+
+    /// The same in a coordinator's own log, which must end at `log_end`.
+    ///
+    /// # Errors
+    /// [`AppendError::Moved`], and as [`Partition::append_marker`].
+    pub fn append_marker_at(
+        &self,
+        end: EndTransaction,
+        log_end: i64,
+        acks: Acks,
+    ) -> Result<Appended, AppendError> {
+        self.marker(end, Some(log_end), acks)
+    }
+
+    fn marker(
+        &self,
+        end: EndTransaction,
+        log_end: Option<i64>,
+        acks: Acks,
+    ) -> Result<Appended, AppendError> {
         let now_ms = self.shared.clock.now_ms();
         let mut state = self.lock();
         if let Some(reason) = state.closed {
             return Err(reason.into());
+        }
+        if let Some(log_end) = log_end {
+            state.expect_end(log_end)?;
         }
         state.producers.check_end(&end)?;
         let records = end.encode(now_ms, &state.config)?;

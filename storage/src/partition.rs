@@ -341,6 +341,12 @@ impl State {
         self.wake_readers();
     }
 
+    /// Refuses an append whose author believes that the log ends elsewhere.
+    pub(crate) fn expect_end(&self, expected: i64) -> Result<(), AppendError> {
+        let actual = self.log_end;
+        if actual == expected { Ok(()) } else { Err(AppendError::Moved { expected, actual }) }
+    }
+
     /// Whether a compacted topic waits for the WAL's file to become an object.
     pub(crate) fn wants_seal(&self, now_ms: i64) -> bool {
         let config = &self.config;

@@ -309,7 +309,14 @@ fn read_options(
     memory: &MemoryParts,
     advertised: &Listener,
 ) -> Result<BrokerOptions, String> {
+    let protocols = read.list("group.coordinator.rebalance.protocols")?;
+    if !protocols.iter().any(|protocol| protocol == "classic") {
+        return Err("group.coordinator.rebalance.protocols: disabling the 'classic' protocol is \
+                    not supported"
+            .to_owned());
+    }
     Ok(BrokerOptions {
+        consumer_protocol: protocols.iter().any(|protocol| protocol == "consumer"),
         advertised: Endpoint {
             listener: advertised.name.clone(),
             host: advertised.host.clone(),

@@ -39,12 +39,6 @@ impl TopicLog {
     }
 }
 
-/// Fails where the log does not end where the shard believes.
-fn check_end(partition: &Partition, expected: i64) -> Result<(), LogError> {
-    let actual = partition.offsets().log_end;
-    if actual == expected { Ok(()) } else { Err(LogError::Moved { expected, actual }) }
-}
-
 fn accepted(appended: storage::Appended) -> Appended {
     let (base_offset, ticket) = (appended.base_offset, appended.ticket);
     let durable = Box::pin(async move { ticket.wait().await.map_err(|lost| refused(&lost)) });
@@ -57,6 +51,9 @@ fn refused(error: &AppendError) -> LogError {
         AppendError::Sequence(_)
         | AppendError::InvalidTxnState { .. }
         | AppendError::CoordinatorFenced { .. } => LogError::Refused(error::append(error)),
+        AppendError::Moved { expected, actual } => {
+            LogError::Moved { expected: *expected, actual: *actual }
+        }
         AppendError::RolledBack | AppendError::Wal(_) => LogError::Storage(error.to_string()),
     }
 }
@@ -88,17 +85,17 @@ impl CoordinatorLog for TopicLog {
 
     fn append(&self, partition: i32, batch: NewBatch) -> Result<Appended, LogError> {
         let partition = self.partition(partition)?;
-        check_end(&partition, batch.expected_offset)?;
         let config = partition.config();
         let records = ValidatedRecords::trusted(batch.bytes, config.timestamp_type, 0)
             .map_err(|error| LogError::Storage(error.to_string()))?;
+        let origin = AppendOrigin::Coordinator { log_end: batch.expected_offset };
         let guard = match batch.guard.map(|guard| guard.downcast::<VerificationGuard>()) {
             Some(Ok(guard)) => Some(*guard),
             Some(Err(_)) => return Err(LogError::Refused(ErrorCode::InvalidTxnState)),
             None => None,
         };
         partition
-            .append_as(records, Acks::All, AppendOrigin::Coordinator, guard)
+            .append_as(records, Acks::All, origin, guard)
             .map(accepted)
             .map_err(|error| refused(&error))
     }
@@ -110,7 +107,6 @@ impl CoordinatorLog for TopicLog {
         end: TransactionEnd,
     ) -> Result<Appended, LogError> {
         let partition = self.partition(partition)?;
-        check_end(&partition, expected_offset)?;
         let end = EndTransaction {
             producer_id: end.producer_id,
             producer_epoch: end.producer_epoch,
@@ -118,7 +114,10 @@ impl CoordinatorLog for TopicLog {
             coordinator_epoch: end.coordinator_epoch,
             transaction_version: end.transaction_version,
         };
-        partition.append_marker(end, Acks::All).map(accepted).map_err(|error| refused(&error))
+        partition
+            .append_marker_at(end, expected_offset, Acks::All)
+            .map(accepted)
+            .map_err(|error| refused(&error))
     }
 
     fn bounds(&self, partition: i32) -> Result<Bounds, LogError> {

@@ -49,6 +49,10 @@ impl Handler for ConsumerGroupDescribe {
         context: &RequestContext,
         request: ConsumerGroupDescribeRequest,
     ) -> ConsumerGroupDescribeResponse {
+        if !broker.options().consumer_protocol {
+            broker.metrics.error(context.api_key, ErrorCode::UnsupportedVersion);
+            return Self::error_response(&request, ErrorCode::UnsupportedVersion);
+        }
         let mut groups = Vec::with_capacity(request.group_ids.len());
         for group_id in &request.group_ids {
             let mut group = describe(broker, group_id).await;

@@ -53,6 +53,10 @@ impl Handler for ConsumerGroupHeartbeat {
         context: &RequestContext,
         request: ConsumerGroupHeartbeatRequest,
     ) -> ConsumerGroupHeartbeatResponse {
+        if !broker.options().consumer_protocol {
+            broker.metrics.error(context.api_key, ErrorCode::UnsupportedVersion);
+            return Self::error_response(&request, ErrorCode::UnsupportedVersion);
+        }
         let client_host = context.connection.client_host();
         let version = context.api_version;
         let beaten = broker.coordination.groups.write(&request.group_id, |shard, turn| {

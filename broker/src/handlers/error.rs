@@ -31,7 +31,9 @@ pub(crate) fn append(error: &AppendError) -> ErrorCode {
         AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
         AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
-        AppendError::Fenced | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
+        AppendError::Moved { .. } | AppendError::Fenced | AppendError::Closed => {
+            ErrorCode::NotLeaderOrFollower
+        }
         AppendError::RolledBack | AppendError::Wal(_) => ErrorCode::KafkaStorageError,
     }
 }

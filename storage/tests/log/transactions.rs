@@ -2,7 +2,9 @@
 //! crashes, uploads, merges and deletions against a model (TXN-1, TXN-2, TXN-4, LOG-4).
 
 use common::ProducerId;
-use protocol::records::{BatchBuilder, Compression, EndTransactionMarker, batch_refs};
+use protocol::records::{
+    BatchBuilder, Compression, EndTransactionMarker, TimestampType, ValidatedRecords, batch_refs,
+};
 use streamhouse_storage::{
     Acks, AppendError, AppendOrigin, Appended, EndTransaction, IsolationLevel, Partition,
     ReadRequest, SequenceError, VerificationGuard,
@@ -277,4 +279,25 @@ async fn deleting_records_moves_the_last_stable_offset_along_and_wakes_readers()
     assert_eq!(partition.producers()[0].txn_first_offset, Some(0));
     acked(partition.append_marker(end(7, 1, false), Acks::All)).await;
     assert_eq!(read_committed(&partition, 4, 1 << 20).await.aborted, [(7, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_believes_in_another_end_of_its_log_is_refused() {
+    let mut machine = Machine::new(905);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    let append = |log_end| {
+        let bytes = batch(None, START_MS, &["a"]);
+        let records =
+            ValidatedRecords::trusted(bytes, TimestampType::CreateTime, START_MS).unwrap();
+        partition.append_as(records, Acks::All, AppendOrigin::Coordinator { log_end }, None)
+    };
+    acked(append(0)).await;
+    assert!(matches!(append(0), Err(AppendError::Moved { expected: 0, actual: 1 })));
+    assert!(matches!(append(2), Err(AppendError::Moved { expected: 2, actual: 1 })));
+    let late = partition.append_marker_at(end(7, 1, true), 0, Acks::All);
+    assert!(matches!(late, Err(AppendError::Moved { expected: 0, actual: 1 })));
+    acked(append(1)).await;
+    acked(partition.append_marker_at(end(7, 1, true), 2, Acks::All)).await;
+    assert_eq!(partition.offsets().log_end, 3);
 }

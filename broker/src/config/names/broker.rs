@@ -97,8 +97,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Kafka's threads for regular expressions and assignments.";
     "group.coordinator.cached.buffer.max.bytes" Int = Some("1048588"), AtLeast(524_288), ClusterWide, Inert:
         "Kafka's largest buffer that is kept for reuse.";
-    "group.coordinator.rebalance.protocols" List = Some("classic,consumer,streams"), ListOf(&["consumer", "classic", "share", "streams"]), ReadOnly, Inert:
-        "Kafka's deprecated list of protocols; those that are built are on.";
+    "group.coordinator.rebalance.protocols" List = Some("classic,consumer,streams"), ListOf(&["consumer", "classic", "share", "streams"]), ReadOnly, Acts:
+        "Rebalance protocols that are served; classic always is. Without consumer, ConsumerGroupHeartbeat is answered UNSUPPORTED_VERSION.";
     "group.coordinator.threads" Int = Some("4"), AtLeast(1), ReadOnly, Inert:
         "Kafka's threads of the group coordinator.";
     "group.initial.rebalance.delay.ms" Int = Some("3000"), Any, ReadOnly, Acts:

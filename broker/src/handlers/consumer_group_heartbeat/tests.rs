@@ -132,3 +132,17 @@ fn needs_read_on_the_group_and_describe_on_named_topics() {
         ]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_protocol_can_be_left_out_of_the_configuration() {
+    let world = World::new(1).await.unwrap();
+    let settings = [SETTINGS, &[("group.coordinator.rebalance.protocols", "classic")]].concat();
+    let broker = world.start(&settings).await.unwrap();
+    let mut client = broker.connect();
+    create(&mut client, "t", 1).await;
+    find_group_coordinator(&mut client, "g").await;
+    let refused = call(&mut client, &join("a")).await;
+    assert_eq!(refused.error_code, ErrorCode::UnsupportedVersion.code());
+    let without_classic = [("group.coordinator.rebalance.protocols", "consumer")];
+    assert!(World::new(2).await.unwrap().start(&without_classic).await.is_err());
+}

@@ -153,7 +153,7 @@ fn a_coordinators_batch_has_no_sequence_and_needs_a_guard() {
     let coordinator = ProducerAppend {
         base_sequence: -1,
         last_sequence: -1,
-        origin: AppendOrigin::Coordinator,
+        origin: AppendOrigin::Coordinator { log_end: 0 },
         ..transactional(0, 0)
     };
     assert!(is_invalid_txn_state(&state.check(&coordinator, None)));

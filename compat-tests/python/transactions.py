@@ -10,11 +10,14 @@ abandon BOOTSTRAP TOPIC ID              writes one record in a transaction and i
 import os
 import random
 import sys
+import threading
 import time
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 RECORDS_PER_TRANSACTION = 25
+# librdkafka 2.16 can wait for ever in send_offsets_to_transaction once its broker was killed.
+STUCK_AFTER_S = 6
 
 
 def feed(bootstrap, topic, partitions, count):
@@ -44,6 +47,23 @@ def consumer(bootstrap, group, isolation):
     )
 
 
+class Watchdog:
+    """Ends the process when nothing has happened for too long, as its supervisor would."""
+
+    def __init__(self):
+        self.alive_at = time.monotonic()
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def alive(self):
+        self.alive_at = time.monotonic()
+
+    def watch(self):
+        while time.monotonic() - self.alive_at < STUCK_AFTER_S:
+            time.sleep(0.2)
+        print("copy ends: stuck", flush=True)
+        os._exit(4)
+
+
 def copy(bootstrap, source, target, partitions, transactional_id):
     """One life of the program. What it cannot handle ends it: whoever started it starts another."""
     producer = Producer(
@@ -61,7 +81,9 @@ def copy(bootstrap, source, target, partitions, transactional_id):
     positions = reader.committed(wanted, 30)
     reader.assign([TopicPartition(p.topic, p.partition, max(p.offset, 0)) for p in positions])
     print("copying from", [p.offset for p in positions], flush=True)
+    watchdog = Watchdog()
     while True:
+        watchdog.alive()
         messages = [m for m in reader.consume(RECORDS_PER_TRANSACTION, 0.2) if m.error() is None]
         if not messages:
             continue
@@ -69,7 +91,7 @@ def copy(bootstrap, source, target, partitions, transactional_id):
         for message in messages:
             producer.produce(target, message.value(), partition=message.partition())
         offsets = [p for p in reader.position(wanted) if p.offset >= 0]
-        producer.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), 30)
+        producer.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), 5)
         if random.random() < 0.1:
             producer.abort_transaction(30)
             rewind(reader, messages)
@@ -122,7 +144,8 @@ def main():
         {"feed": feed, "copy": copy, "check": check, "abandon": abandon}[command](*words)
     except KafkaException as failure:
         print(f"{command} ends: {failure}", flush=True)
-        sys.exit(3)
+        # At once: clean-up of a client whose broker was killed may take long.
+        os._exit(3)
 
 
 main()

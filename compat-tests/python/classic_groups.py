@@ -93,6 +93,12 @@ class Member:
         read.setdefault(message.value(), set()).add((message.partition(), message.offset()))
 
     def leave(self):
+        # librdkafka 2.16 aborts the process (an assertion in rd_kafka_cgrp_terminated) where a consumer
+        # closes before its assignment has come to rest: partitions are given up first.
+        self.consumer.unsubscribe()
+        deadline = time.monotonic() + WAIT_S
+        while self.owned and time.monotonic() < deadline:
+            self.poll()
         self.consumer.close()
         for number in list(self.owned):
             if owners.get(number) is self:

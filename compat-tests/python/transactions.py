@@ -16,7 +16,8 @@ import time
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 RECORDS_PER_TRANSACTION = 25
-# librdkafka 2.16 can wait for ever in send_offsets_to_transaction once its broker was killed.
+# After its broker was killed, librdkafka 2.16 was seen to wait in send_offsets_to_transaction beyond its
+# time-out. Whether the broker has a part in it is not known; a supervisor would restart the program.
 STUCK_AFTER_S = 6
 
 

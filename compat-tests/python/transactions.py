@@ -16,8 +16,7 @@ import time
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 RECORDS_PER_TRANSACTION = 25
-# After its broker was killed, librdkafka 2.16 was seen to wait in send_offsets_to_transaction beyond its
-# time-out. Whether the broker has a part in it is not known; a supervisor would restart the program.
+# A life that makes no progress for so long ends, as its supervisor would end it.
 STUCK_AFTER_S = 6
 
 
@@ -73,6 +72,9 @@ def copy(bootstrap, source, target, partitions, transactional_id):
             "transactional.id": transactional_id,
             "transaction.timeout.ms": 10_000,
             "retry.backoff.ms": 20,
+            # librdkafka 2.16 gives its only broker up when that goes down ("re-bootstrap"), and with it
+            # a send_offsets_to_transaction that waits for the group's coordinator: for ever.
+            "metadata.recovery.strategy": "none",
         }
     )
     # Fences the life before, and completes its transaction, before the offsets are asked for.

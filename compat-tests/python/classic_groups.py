@@ -25,6 +25,7 @@ class Member:
 
     def __init__(self, name, strategy="range", exclusive=True, **more):
         self.name, self.exclusive, self.revoked, self.fatal = name, exclusive, [], None
+        self.static = "group.instance.id" in more
         self.cooperative = strategy == "cooperative-sticky"
         self.owned = set()
         self.consumer = Consumer(
@@ -94,11 +95,13 @@ class Member:
 
     def leave(self):
         # librdkafka 2.16 aborts the process (an assertion in rd_kafka_cgrp_terminated) where a consumer
-        # closes before its assignment has come to rest: partitions are given up first.
-        self.consumer.unsubscribe()
-        deadline = time.monotonic() + WAIT_S
-        while self.owned and time.monotonic() < deadline:
-            self.poll()
+        # closes before its assignment has come to rest: partitions are given up first. Not by a static
+        # member, which would leave its group for good.
+        if not self.static:
+            self.consumer.unsubscribe()
+            deadline = time.monotonic() + WAIT_S
+            while self.owned and time.monotonic() < deadline:
+                self.poll()
         self.consumer.close()
         for number in list(self.owned):
             if owners.get(number) is self:

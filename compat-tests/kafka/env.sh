@@ -11,18 +11,22 @@ KAFKA_BASE=$STREAMHOUSE_CACHE/kafka-$KAFKA_VERSION
 KAFKA_LIBS=$KAFKA_BASE/libs
 KAFKA_CLASSES=$KAFKA_BASE/classes
 
-# Jars through Maven, and our tool runner compiled against them; both only when missing or outdated.
+# Jars through Maven, and our Java programs compiled against them; both only when missing or outdated.
 kafka_install() {
-  local runner=$KAFKA_HERE/../java/ToolRunner.java
-  if [ ! -e "$KAFKA_LIBS/.complete" ]; then
+  local sources=$KAFKA_HERE/../java
+  if ! cmp -s "$KAFKA_HERE/pom.xml" "$KAFKA_LIBS/.complete"; then
     echo "== fetching Apache Kafka $KAFKA_VERSION through Maven"
+    rm -rf "$KAFKA_LIBS"
     mvn -B -q -f "$KAFKA_HERE/pom.xml" dependency:copy-dependencies \
       -DoutputDirectory="$KAFKA_LIBS" -DincludeScope=runtime </dev/null
-    touch "$KAFKA_LIBS/.complete"
+    cp "$KAFKA_HERE/pom.xml" "$KAFKA_LIBS/.complete"
   fi
-  if [ ! "$KAFKA_CLASSES/ToolRunner.class" -nt "$runner" ]; then
+  if [ ! -e "$KAFKA_CLASSES/.complete" ] ||
+    [ -n "$(find "$sources" "$KAFKA_LIBS/.complete" -newer "$KAFKA_CLASSES/.complete")" ]; then
+    rm -rf "$KAFKA_CLASSES"
     mkdir -p "$KAFKA_CLASSES"
-    javac -d "$KAFKA_CLASSES" -cp "$KAFKA_LIBS/*" "$runner"
+    find "$sources" -name '*.java' -print0 | xargs -0 javac --release 17 -d "$KAFKA_CLASSES" -cp "$KAFKA_LIBS/*"
+    touch "$KAFKA_CLASSES/.complete"
   fi
 }
 

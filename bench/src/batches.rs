@@ -108,7 +108,7 @@ pub fn json(bytes: usize, seed: &mut u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes + 64);
     out.push(b'{');
     while out.len() < bytes {
-        let (a, b) = (next(seed), next(seed));
+        let (a, b) = (next_random(seed), next_random(seed));
         let word = WORDS[(a % 12) as usize];
         let part = format!(
             "\"{word}\":{{\"id\":{},\"amount\":{}.{:02}}},",
@@ -126,7 +126,7 @@ pub fn json(bytes: usize, seed: &mut u64) -> Vec<u8> {
 }
 
 /// Xorshift: repeatable from run to run.
-fn next(seed: &mut u64) -> u64 {
+pub(crate) fn next_random(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;
     *seed ^= *seed << 17;

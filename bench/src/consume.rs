@@ -70,6 +70,19 @@ pub async fn run(
     Ok(())
 }
 
+/// Reads the topic once and counts its records.
+pub(crate) async fn count(address: SocketAddr, topic: &str, partitions: i32) -> Result<u64> {
+    let load = Load {
+        topic: topic.to_owned(),
+        partitions,
+        connections: 1,
+        max_bytes: 50 << 20,
+        partition_max_bytes: 1 << 20,
+    };
+    let ends = end_offsets(address, topic, partitions).await?;
+    read(address, &load, (0..).zip(ends).collect()).await.map(|(records, _)| records)
+}
+
 /// Runs futures beside each other on this thread.
 async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut pinned: Vec<_> = futures.into_iter().map(Box::pin).collect();

@@ -7,6 +7,8 @@
 //!     │             over many pipelined connections (wire), one thread
 //!  rebalance ─ all members of a group join again at once, over a connection each
 //!  transactions ─ begin, write, commit, again, in both protocols
+//!  groups ─ many groups, whose members do nothing but heartbeat      commits ─ offsets, for many groups
+//!  compaction ─ a topic full of duplicate keys is cleaned
 //!  process  the broker's CPU seconds and memory before and after, from /proc
 //!     └──▶ report: one line `RESULT key=value …` per figure
 //! ```
@@ -18,10 +20,15 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod batches;
+mod classic;
 pub mod cluster;
+pub mod commits;
+pub mod compaction;
 pub mod consume;
+pub mod groups;
 pub mod histogram;
 pub mod latency;
+mod pipeline;
 pub mod process;
 pub mod produce;
 pub mod rebalance;

@@ -6,7 +6,9 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use streamhouse_bench::process::Process;
 use streamhouse_bench::report::Report;
-use streamhouse_bench::{cluster, consume, latency, produce, rebalance, transactions};
+use streamhouse_bench::{
+    cluster, commits, compaction, consume, groups, latency, produce, rebalance, transactions,
+};
 
 /// Loads a Kafka broker with prepared batches over many connections, and prints `RESULT` lines.
 #[derive(Debug, Parser)]
@@ -80,6 +82,14 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         rounds: u32,
     },
+    /// Form many groups whose members heartbeat and do nothing else.
+    Groups(GroupsArguments),
+    /// Wait until a broker that was started anew has loaded the groups of such a run.
+    GroupsLoaded(GroupsArguments),
+    /// Commit offsets for many groups as fast as acknowledged.
+    Commits(CommitsArguments),
+    /// Fill a compacted topic, which is made, and wait until it is clean.
+    Compaction(CompactionArguments),
     /// Leave the broker alone and see what it uses.
     Idle {
         /// Seconds.
@@ -169,6 +179,74 @@ struct TransactionsArguments {
     seconds: f64,
 }
 
+#[derive(Debug, Args)]
+struct GroupsArguments {
+    /// classic or consumer.
+    #[arg(long, value_enum, default_value = "classic")]
+    protocol: groups::Protocol,
+    /// What the groups' ids begin with.
+    #[arg(long, default_value = "bench-groups")]
+    prefix: String,
+    /// Groups.
+    #[arg(long, default_value_t = 1000)]
+    groups: usize,
+    /// Members of each.
+    #[arg(long, default_value_t = 10)]
+    members: usize,
+    /// Connections that members share.
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    /// Requests in flight per connection.
+    #[arg(long, default_value_t = 8)]
+    in_flight: usize,
+    /// Classic groups that are formed at once.
+    #[arg(long, default_value_t = 32)]
+    lanes: usize,
+    /// Seconds between two heartbeats of a member in the paced part.
+    #[arg(long, default_value_t = 3.0)]
+    interval: f64,
+    /// Seconds of each part.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+}
+
+#[derive(Debug, Args)]
+struct CommitsArguments {
+    #[command(flatten)]
+    groups: GroupsArguments,
+    /// Each group has a member, which commits.
+    #[arg(long)]
+    with_members: bool,
+    /// Partitions in a commit.
+    #[arg(long, default_value_t = 5)]
+    partitions_per_commit: i32,
+    /// Seconds before the clock starts.
+    #[arg(long, default_value_t = 2.0)]
+    warm_up: f64,
+}
+
+#[derive(Debug, Args)]
+struct CompactionArguments {
+    /// MiB of values that are cleaned.
+    #[arg(long, default_value_t = 512)]
+    fill_mib: u64,
+    /// Keys of each partition.
+    #[arg(long, default_value_t = 10_000)]
+    keys: u64,
+    /// Bytes of a value.
+    #[arg(long, default_value_t = 1024)]
+    record_bytes: usize,
+    /// Bytes of a batch.
+    #[arg(long, default_value_t = 16_384)]
+    batch_bytes: usize,
+    /// segment.bytes in MiB.
+    #[arg(long, default_value_t = 16)]
+    segment_mib: u64,
+    /// `key=value` of the topic.
+    #[arg(long)]
+    config: Vec<String>,
+}
+
 // One thread: the second core is the broker's.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -178,12 +256,7 @@ async fn main() -> Result<()> {
     let (label, process) = (arguments.label.as_str(), Process(arguments.pid));
     match arguments.command {
         Command::Create { config } => {
-            let configs: Vec<_> = config
-                .iter()
-                .filter_map(|pair| pair.split_once('='))
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect();
-            cluster::create_topic(address, &topic, partitions, &configs).await
+            cluster::create_topic(address, &topic, partitions, &pairs(&config)).await
         }
         Command::Await { test } => {
             let report = Report::begin(label, &test, process)?;
@@ -213,12 +286,29 @@ async fn main() -> Result<()> {
                 rebalance::Load { group, members: members.max(1), rounds, topic, partitions };
             rebalance::run(address, load, label, process).await
         }
+        Command::Groups(asked) => {
+            groups::run(address, asked.load(topic, partitions), label, process).await
+        }
+        Command::GroupsLoaded(asked) => {
+            groups::loaded(address, asked.load(topic, partitions), label, process).await
+        }
+        Command::Commits(asked) => {
+            commits::run(address, asked.load(topic, partitions), label, process).await
+        }
+        Command::Compaction(asked) => {
+            compaction::run(address, asked.load(topic, partitions), label, process).await
+        }
         Command::Idle { seconds } => {
             let report = Report::begin(label, "idle", process)?;
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             report.end().map(drop)
         }
     }
+}
+
+fn pairs(config: &[String]) -> Vec<(String, String)> {
+    let pairs = config.iter().filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 impl ProduceArguments {
@@ -267,6 +357,50 @@ impl TransactionsArguments {
             old_protocol: self.old_protocol,
             warm_up: Duration::from_secs_f64(self.warm_up),
             duration: Duration::from_secs_f64(self.seconds),
+        }
+    }
+}
+
+impl GroupsArguments {
+    fn load(self, topic: String, partitions: i32) -> groups::Load {
+        groups::Load {
+            protocol: self.protocol,
+            prefix: self.prefix,
+            groups: self.groups.max(1),
+            members: self.members.max(1),
+            topic,
+            partitions,
+            connections: self.connections.max(1),
+            in_flight: self.in_flight.max(1),
+            lanes: self.lanes.max(1),
+            interval: Duration::from_secs_f64(self.interval.max(0.001)),
+            duration: Duration::from_secs_f64(self.seconds),
+        }
+    }
+}
+
+impl CommitsArguments {
+    fn load(self, topic: String, partitions: i32) -> commits::Load {
+        commits::Load {
+            groups: groups::Load { members: 1, ..self.groups.load(topic, partitions) },
+            with_members: self.with_members,
+            partitions_per_commit: self.partitions_per_commit.max(1),
+            warm_up: Duration::from_secs_f64(self.warm_up),
+        }
+    }
+}
+
+impl CompactionArguments {
+    fn load(self, topic: String, partitions: i32) -> compaction::Load {
+        compaction::Load {
+            topic,
+            partitions,
+            fill_mib: self.fill_mib,
+            keys: self.keys,
+            record_bytes: self.record_bytes,
+            batch_bytes: self.batch_bytes,
+            segment_mib: self.segment_mib,
+            configs: pairs(&self.config),
         }
     }
 }

@@ -4,40 +4,25 @@
 //! they do when they have learnt of a rebalance, and ends for each of them with its assignment: what
 //! is timed is the broker, not the interval of heartbeats. The leader assigns round robin.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::{BufMut, Bytes, BytesMut};
 use protocol::ErrorCode;
-use protocol::messages::find_coordinator::FindCoordinatorRequest;
 use protocol::messages::heartbeat::HeartbeatRequest;
-use protocol::messages::join_group::{
-    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
-};
 use protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
-use protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 
-use crate::cluster::{check, resolve};
+use crate::classic::{self, ATTEMPTS, Group, HEARTBEAT_VERSION, SYNC_VERSION, find_coordinator};
+use crate::cluster::check;
 use crate::histogram::Histogram;
 use crate::process::Process;
 use crate::report::Report;
 use crate::wire::Connection;
 
-const FIND_COORDINATOR_VERSION: i16 = 4;
-const JOIN_VERSION: i16 = 9;
-const SYNC_VERSION: i16 = 5;
-const HEARTBEAT_VERSION: i16 = 4;
 const LEAVE_VERSION: i16 = 5;
 const SESSION_TIMEOUT_MS: i32 = 30_000;
 const REBALANCE_TIMEOUT_MS: i32 = 60_000;
-const PROTOCOL_TYPE: &str = "consumer";
-const PROTOCOL: &str = "roundrobin";
-/// How often a coordinator that has just started is asked.
-const ATTEMPTS: u32 = 400;
-const ATTEMPT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What joins and how often.
 #[derive(Debug, Clone)]
@@ -52,6 +37,18 @@ pub struct Load {
     pub topic: String,
     /// Its partitions.
     pub partitions: i32,
+}
+
+impl Load {
+    fn group(&self) -> Group {
+        Group {
+            group_id: self.group.clone(),
+            topic: self.topic.clone(),
+            partitions: self.partitions,
+            session_timeout_ms: SESSION_TIMEOUT_MS,
+            rebalance_timeout_ms: REBALANCE_TIMEOUT_MS,
+        }
+    }
 }
 
 struct Member {
@@ -91,24 +88,6 @@ pub async fn run(address: SocketAddr, load: Load, label: &str, process: Process)
     report.end()?;
     members = heartbeats(members, &load, label, process).await?;
     leave(&mut members, &load).await
-}
-
-/// The broker that coordinates the group, once it says so.
-async fn find_coordinator(address: SocketAddr, group: &str) -> Result<SocketAddr> {
-    let mut connection = Connection::open(address).await?;
-    let request = FindCoordinatorRequest {
-        coordinator_keys: vec![group.to_owned()],
-        ..FindCoordinatorRequest::default()
-    };
-    for _ in 0..ATTEMPTS {
-        let response = connection.call(&request, FIND_COORDINATOR_VERSION).await?;
-        let found = response.coordinators.first().context("no answer for the group")?;
-        if found.error_code == 0 {
-            return resolve(&format!("{}:{}", found.host, found.port)).await;
-        }
-        tokio::time::sleep(ATTEMPT_INTERVAL).await;
-    }
-    bail!("no coordinator for {group}")
 }
 
 /// One rebalance: all must end in one generation, each partition with one owner.
@@ -158,106 +137,21 @@ async fn each(
 /// the first join to the assignment and the number of partitions in it.
 async fn rejoin(member: &mut Member, load: &Load, round: u32) -> Result<(u64, usize)> {
     let began = Instant::now();
+    let group = load.group();
     for _ in 0..ATTEMPTS {
-        let joined = join(member, load, round).await?;
+        let Member { connection, member_id, .. } = member;
+        let joined = classic::join(connection, &group, member_id, round).await?;
         member.generation = joined.generation_id;
-        let synced = member.connection.call(&sync(&joined, load), SYNC_VERSION).await?;
+        let sync = classic::sync(&joined, &group);
+        let synced = member.connection.call(&sync, SYNC_VERSION).await?;
         if synced.error_code == ErrorCode::RebalanceInProgress.code() {
             continue;
         }
         check(synced.error_code, "sync")?;
-        return Ok((began.elapsed().as_micros() as u64, owned(&synced.assignment, load)?));
+        let owned = classic::owned(&synced.assignment, &group)?;
+        return Ok((began.elapsed().as_micros() as u64, owned));
     }
     bail!("the group does not come to rest")
-}
-
-fn sync(joined: &JoinGroupResponse, load: &Load) -> SyncGroupRequest {
-    let leads = joined.leader == joined.member_id;
-    SyncGroupRequest {
-        group_id: load.group.clone(),
-        generation_id: joined.generation_id,
-        member_id: joined.member_id.clone(),
-        protocol_type: Some(PROTOCOL_TYPE.to_owned()),
-        protocol_name: Some(PROTOCOL.to_owned()),
-        assignments: if leads { assignments(joined, load) } else { Vec::new() },
-        ..SyncGroupRequest::default()
-    }
-}
-
-async fn join(member: &mut Member, load: &Load, round: u32) -> Result<JoinGroupResponse> {
-    for _ in 0..ATTEMPTS {
-        let request = JoinGroupRequest {
-            group_id: load.group.clone(),
-            session_timeout_ms: SESSION_TIMEOUT_MS,
-            rebalance_timeout_ms: REBALANCE_TIMEOUT_MS,
-            member_id: member.member_id.clone(),
-            protocol_type: PROTOCOL_TYPE.to_owned(),
-            protocols: vec![JoinGroupRequestProtocol {
-                name: PROTOCOL.to_owned(),
-                metadata: subscription(&load.topic, round),
-            }],
-            ..JoinGroupRequest::default()
-        };
-        let joined = member.connection.call(&request, JOIN_VERSION).await?;
-        match ErrorCode::from_code(joined.error_code) {
-            ErrorCode::None => return Ok(joined),
-            ErrorCode::MemberIdRequired => member.member_id = joined.member_id,
-            ErrorCode::CoordinatorLoadInProgress
-            | ErrorCode::CoordinatorNotAvailable
-            | ErrorCode::NotCoordinator => tokio::time::sleep(ATTEMPT_INTERVAL).await,
-            _ => check(joined.error_code, "join")?,
-        }
-    }
-    bail!("the group does not take its members")
-}
-
-/// Version 0 of the consumer protocol. The round in it makes each join a new one, so that any
-/// member's begins the rebalance.
-fn subscription(topic: &str, round: u32) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(0);
-    bytes.put_i32(1);
-    put_string(&mut bytes, topic);
-    bytes.put_i32(4);
-    bytes.put_u32(round);
-    bytes.freeze()
-}
-
-fn assignments(joined: &JoinGroupResponse, load: &Load) -> Vec<SyncGroupRequestAssignment> {
-    let members = joined.members.len().max(1);
-    let mut parts: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
-    for partition in 0..load.partitions {
-        parts.entry(partition as usize % members).or_default().push(partition);
-    }
-    let assignment = |(at, member_id): (usize, &String)| SyncGroupRequestAssignment {
-        member_id: member_id.clone(),
-        assignment: assignment(&load.topic, parts.get(&at).map_or(&[], Vec::as_slice)),
-    };
-    joined.members.iter().map(|member| &member.member_id).enumerate().map(assignment).collect()
-}
-
-/// Version 0 of the consumer protocol.
-fn assignment(topic: &str, partitions: &[i32]) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(0);
-    bytes.put_i32(1);
-    put_string(&mut bytes, topic);
-    bytes.put_i32(partitions.len() as i32);
-    partitions.iter().for_each(|partition| bytes.put_i32(*partition));
-    bytes.put_i32(-1);
-    bytes.freeze()
-}
-
-/// How many partitions are in an assignment as [`assignment`] writes it.
-fn owned(assignment: &Bytes, load: &Load) -> Result<usize> {
-    let at = 2 + 4 + 2 + load.topic.len();
-    let count = assignment.get(at..at + 4).context("no assignment")?.try_into()?;
-    Ok(i32::from_be_bytes(count) as usize)
-}
-
-fn put_string(bytes: &mut BytesMut, string: &str) {
-    bytes.put_i16(string.len() as i16);
-    bytes.put_slice(string.as_bytes());
 }
 
 /// Every member heartbeats a hundred times, one after the other, all members beside each other.

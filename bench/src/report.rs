@@ -62,6 +62,17 @@ impl Report {
         Ok(())
     }
 
+    /// Adds what each of `count` things has cost the broker so far, in microseconds of processor
+    /// time.
+    pub fn add_cost(&mut self, thing: &str, count: u64) -> Result<()> {
+        if self.process.0.is_some() && count > 0 {
+            let cpu = self.process.cpu_seconds()? - self.cpu_before;
+            let micros = cpu * 1e6 / count as f64;
+            self.add(&format!("broker_cpu_us_per_{thing}"), format!("{micros:.2}"));
+        }
+        Ok(())
+    }
+
     /// Adds time, processor and memory, and prints the line.
     #[allow(clippy::print_stdout)]
     pub fn end(mut self) -> Result<Duration> {

@@ -4,7 +4,8 @@
 #   bench/run.sh --full                   every combination of record, batch and codec, longer
 #   BROKERS="streamhouse" TESTS="produce" bench/run.sh
 # BROKERS  kafka (unsynced, its default), kafka-synced (flush.messages=1), streamhouse (synced, its default)
-# TESTS    start idle produce java latency transactions consume rebalance
+# TESTS    start idle produce java latency transactions consume rebalance groups commits compaction
+# GROUPS_OF_TEN  how many groups the test groups forms, each number on a broker of its own (default "100 1000 10000")
 # SKIP_BUILD=1 takes the release binaries as they are
 # OUT      file that the figures are appended to (default $STREAMHOUSE_CACHE/bench/results.txt)
 # Nothing else should run meanwhile. What the figures mean is in docs/benchmarks.md.
@@ -14,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 full=
 [ "${1:-}" = --full ] && full=1
-: "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java latency transactions consume rebalance}"
+: "${BROKERS:=kafka kafka-synced streamhouse}" "${TESTS:=start idle produce java latency transactions consume rebalance groups commits compaction}" "${GROUPS_OF_TEN:=100 1000 10000}"
 : "${WORK:=$STREAMHOUSE_CACHE/bench}" "${OUT:=$WORK/results.txt}"
 loads="100:16384:none 100:16384:lz4 100:131072:none 100:131072:lz4 1024:16384:none 1024:16384:lz4 1024:131072:none 1024:131072:lz4"
 if [ -n "$full" ]; then
@@ -44,20 +45,38 @@ load() { "$bench" --bootstrap "$address" --label "$label" --pid "$broker_pid" "$
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# start_broker TEST: over $WORK/data; TEST names the figure of how long it takes.
+# What both brokers are told beyond their defaults, so that groups form quickly, nobody is taken for dead while 100,000 members
+# join, and cleaning begins when it is due.
+options="group.initial.rebalance.delay.ms=50 group.consumer.max.session.timeout.ms=1200000 group.consumer.session.timeout.ms=1200000
+  log.cleaner.backoff.ms=200"
+
+# start_broker TEST [COMMAND...]: over $WORK/data; TEST names the figure of how long it takes until the command of the load
+# generator (await) is done.
 start_broker() {
-  local port
+  local port test=$1 flags='' option
+  shift
   port=$(free_port)
   address=127.0.0.1:$port
   case $label in
     streamhouse)
+      for option in $options; do flags="$flags -o $option"; done
+      # shellcheck disable=SC2086 # Words.
       "$CARGO_TARGET_DIR/release/streamhouse" start --data "$WORK/data" --kafka "$address" \
-        --http 127.0.0.1:0 >>"$WORK/$label.log" 2>&1 </dev/null &
+        --http 127.0.0.1:0 $flags >>"$WORK/$label.log" 2>&1 </dev/null &
       ;;
-    *) compat-tests/kafka/broker "$port" "$WORK/data" file.delete.delay.ms=1000 >>"$WORK/$label.log" 2>&1 </dev/null & ;;
+    # shellcheck disable=SC2086 # Words.
+    *) compat-tests/kafka/broker "$port" "$WORK/data" file.delete.delay.ms=1000 $options >>"$WORK/$label.log" 2>&1 </dev/null & ;;
   esac
   broker_pid=$!
-  load await --test "$1"
+  if [ $# = 0 ]; then load await --test "$test"; else load "$@"; fi
+}
+
+# Begins with nothing.
+fresh_broker() {
+  stop_broker
+  rm -rf "$WORK/data" "$WORK/data.properties"
+  case $label in kafka*) start_broker first-start >/dev/null; stop_broker ;; esac
+  start_broker start-empty
 }
 
 stop_broker() {
@@ -114,6 +133,18 @@ consume_once() { # topic
   load --topic "$1" consume --test consume-cold
 }
 
+# Members that heartbeat, by number of groups; then the broker is killed and loads them.
+groups_once() { # protocol groups seconds-between-heartbeats
+  local what="--topic ten --partitions 10 GROUPS --protocol $1 --groups $2 --interval $3 --seconds $((seconds * 2))"
+  fresh_broker
+  load --topic ten --partitions 10 create
+  # shellcheck disable=SC2086 # Words.
+  load ${what/GROUPS/groups}
+  stop_broker -KILL
+  # shellcheck disable=SC2086 # Words.
+  start_broker groups-load ${what/GROUPS/groups-loaded}
+}
+
 # A virtual machine's memory is slow until it was touched once (2.5 CPU s/GiB here, in whoever happens to do it).
 touch_memory() {
   say "touching the machine's memory"
@@ -129,11 +160,10 @@ P
 touch_memory
 echo "# $(date -u +%FT%TZ) $(git rev-parse --short HEAD) $(nproc) cores, kernel $(uname -r)${full:+, full}" | tee -a "$OUT"
 for label in $BROKERS; do
-  rm -rf "$WORK/data" "$WORK/data.properties" "$WORK/$label.log"
+  rm -f "$WORK/$label.log"
   say "$label"
-  # Formats the directory, so that the start that counts is a start only.
-  case $label in kafka*) start_broker first-start >/dev/null; stop_broker ;; esac
-  start_broker start-empty
+  # Formats Kafka's directory first, so that the start that counts is a start only.
+  fresh_broker
   for test in $TESTS; do
     case $test in
       start) ;;
@@ -157,6 +187,28 @@ for label in $BROKERS; do
         with_topic e2e load --topic e2e latency --tail --rate 10000 --record-bytes 1024 --seconds "$seconds"
         ;;
       rebalance) load --partitions 200 rebalance --members 100 --rounds 20 ;;
+      groups)
+        for n in $GROUPS_OF_TEN; do groups_once classic "$n" 3; groups_once consumer "$n" 5; done
+        fresh_broker
+        ;;
+      commits)
+        load --topic committed --partitions 10 create
+        # Twice: a JVM needs to be warm before its figures mean anything.
+        for prefix in warm-up simple; do
+          load --topic committed --partitions 10 commits --groups 1000 --prefix $prefix --seconds "$seconds"
+        done
+        load --topic committed --partitions 10 commits --groups 1000 --prefix one --partitions-per-commit 1 --seconds "$seconds"
+        load --topic committed --partitions 10 commits --groups 1000 --prefix in-turn --connections 64 --in-flight 1 --seconds "$seconds"
+        for protocol in classic consumer; do
+          load --topic committed --partitions 10 commits --groups 1000 --prefix $protocol --with-members --protocol $protocol \
+            --seconds "$seconds"
+        done
+        load --topic committed delete
+        ;;
+      compaction)
+        # The first one warms the JVM; both are in the figures.
+        for n in 1 2; do load --topic cleaned-$n --partitions 4 compaction --fill-mib 512 --keys 10000; load --topic cleaned-$n delete; done
+        ;;
       *) echo "unknown test $test" >&2; exit 2 ;;
     esac
   done

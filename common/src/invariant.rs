@@ -36,6 +36,12 @@ pub enum InvariantId {
     Txn3,
     /// No record of one transaction counts in the next.
     Txn4,
+    /// A partition has at most one owner per generation of a group.
+    Grp1,
+    /// A fetch of offsets sees the last durable commit.
+    Grp2,
+    /// A stale member or generation cannot commit.
+    Grp3,
     /// Every referenced object exists with its checksum.
     Obj1,
     /// Orphans go after their grace time; GC never deletes what is referenced.
@@ -64,6 +70,9 @@ impl InvariantId {
             Self::Txn2 => "TXN-2",
             Self::Txn3 => "TXN-3",
             Self::Txn4 => "TXN-4",
+            Self::Grp1 => "GRP-1",
+            Self::Grp2 => "GRP-2",
+            Self::Grp3 => "GRP-3",
             Self::Obj1 => "OBJ-1",
             Self::Obj2 => "OBJ-2",
             Self::Mem1 => "MEM-1",

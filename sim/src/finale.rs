@@ -1,7 +1,11 @@
 //! The end of a run: everything works again within the liveness phase, and everything that was
 //! promised is there.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use common::{PartitionKey, invariant::InvariantId};
 use futures::TryStreamExt;
@@ -9,7 +13,9 @@ use metadata::ObjectState;
 use object_store::{ObjectStore, memory::InMemory};
 
 use crate::{
-    clients::{producer::Producer, transactor::Transactor},
+    clients::{
+        group_watcher::GroupWatcher, member::Member, producer::Producer, transactor::Transactor,
+    },
     history::History,
     incarnation::{Ground, Incarnation},
     invariants::{Found, Violation, check_whole},
@@ -65,6 +71,61 @@ pub async fn finish_transactions(
         return Ok(());
     }
     Err(Violation::liveness("transactions cannot be made after the faults".to_owned()))
+}
+
+/// Waits until every group is at rest: each partition has one owner.
+///
+/// # Errors
+/// LIVENESS where one is not.
+pub async fn settle_groups(history: &History, members: &[Arc<Member>]) -> Result<(), Violation> {
+    let at_rest = async {
+        while unsettled(members).next().is_some() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    if tokio::time::timeout(LIVENESS, at_rest).await.is_ok() {
+        history.event("all groups are at rest");
+        return Ok(());
+    }
+    let open: Vec<&str> = unsettled(members).collect();
+    Err(Violation::liveness(format!("not at rest after the faults: {}", open.join(", "))))
+}
+
+/// The groups whose members do not own every partition once.
+fn unsettled(members: &[Arc<Member>]) -> impl Iterator<Item = &str> {
+    let mut groups: BTreeMap<&str, Vec<&Member>> = BTreeMap::new();
+    for member in members {
+        groups.entry(member.group_id()).or_default().push(member);
+    }
+    groups.into_iter().filter(|(_, members)| !is_settled(members)).map(|(group_id, _)| group_id)
+}
+
+fn is_settled(members: &[&Member]) -> bool {
+    let owned: Option<Vec<BTreeSet<i32>>> = members.iter().map(|member| member.settled()).collect();
+    let Some(owned) = owned else { return false };
+    let partitions = members.first().map_or(0, |member| member.partitions());
+    let mut all: Vec<i32> = owned.into_iter().flatten().collect();
+    all.sort_unstable();
+    all.into_iter().eq(0..partitions)
+}
+
+/// The groups' offsets are what was promised, and gone once the groups are deleted.
+///
+/// # Errors
+/// The first broken rule, LIVENESS where a group cannot be deleted.
+pub async fn bury_groups(
+    history: &History,
+    incarnation: &Incarnation,
+    watchers: &[Arc<GroupWatcher>],
+) -> Result<(), Violation> {
+    for watcher in watchers {
+        let buried = tokio::time::timeout(LIVENESS, watcher.bury(incarnation)).await;
+        if !matches!(buried, Ok(Ok(()))) {
+            let stuck = Violation::liveness("a group without members cannot be deleted".to_owned());
+            return Err(history.violation().unwrap_or(stuck));
+        }
+    }
+    Ok(())
 }
 
 /// Reads every partition from its start to its end and compares it with what was promised, once at

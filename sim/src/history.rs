@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::SimClock, invariants::Violation, model::Model, trace::Trace};
+use crate::{clock::SimClock, groups::Groups, invariants::Violation, model::Model, trace::Trace};
 
 /// The shared state of a run.
 #[derive(Debug)]
 pub struct History {
     model: Mutex<Model>,
+    groups: Mutex<Groups>,
     violation: Mutex<Option<Violation>>,
     /// The event log.
     pub trace: Trace,
@@ -29,6 +30,7 @@ impl History {
     pub fn new(clock: Arc<SimClock>, trace: Trace) -> Arc<Self> {
         Arc::new(Self {
             model: Mutex::new(Model::new()),
+            groups: Mutex::default(),
             violation: Mutex::new(None),
             trace,
             clock,
@@ -39,6 +41,11 @@ impl History {
     /// The model. Hold it only between two awaits.
     pub fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What members of groups were told. Hold it only between two awaits.
+    pub fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes an event.

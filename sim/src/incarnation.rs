@@ -23,7 +23,7 @@ use storage::{
 use tokio::io::duplex;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::SimClock, options::Options};
+use crate::{clock::SimClock, ops::groups::SESSION_TIMEOUT_MS, options::Options};
 
 /// Bytes in flight per direction of a connection: more than all that a client has on the wire.
 const PIPE_BYTES: usize = 4 << 20;
@@ -152,6 +152,14 @@ fn settings(options: &Options) -> Vec<(String, String, String)> {
         ("streamhouse.object.request.timeout.ms", "5000".to_owned()),
         ("streamhouse.shutdown.timeout.ms", "5000".to_owned()),
         ("auto.create.topics.enable", "false".to_owned()),
+        ("offsets.topic.num.partitions", "5".to_owned()),
+        ("group.initial.rebalance.delay.ms", "500".to_owned()),
+        ("group.consumer.min.session.timeout.ms", "1000".to_owned()),
+        ("group.consumer.session.timeout.ms", SESSION_TIMEOUT_MS.to_string()),
+        ("group.consumer.min.heartbeat.interval.ms", "100".to_owned()),
+        ("group.consumer.heartbeat.interval.ms", "500".to_owned()),
+        // Empty groups stay, so that generations are never counted anew behind a member's back.
+        ("offsets.retention.check.interval.ms", "86400000".to_owned()),
     ];
     own.map(|(key, value)| ("sim".to_owned(), key.to_owned(), value)).to_vec()
 }

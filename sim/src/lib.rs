@@ -4,11 +4,12 @@
 //! ```text
 //!  seed ─► options (swarm of faults) ─► world: life 1, crash, life 2, …, heal, check
 //!                                         │ one paused current-thread runtime each
-//!   clients: producer, fetcher, admin ────┤ frames over in-process pipes
+//!   clients: producer, fetcher, member, … ┤ frames over in-process pipes
 //!   broker: connection → dispatch → log ──┤
 //!   SimWalFs, FaultyObjectStore, MemoryStore: survive the crash as their kind does
 //!                                         ▼
 //!   model (what was promised) ─ invariants (LOG-1..6, IDM-1..3) ─ trace (hash, marks)
+//!   groups (what members were told) ─ GRP-1..3
 //! ```
 //!
 //! A violation names the invariant and the seed; `cargo run -p streamhouse-sim -- --seed N --trace`
@@ -17,6 +18,7 @@
 pub mod clients;
 pub mod clock;
 pub mod finale;
+pub mod groups;
 pub mod history;
 pub mod incarnation;
 pub mod invariants;

@@ -7,6 +7,8 @@ use std::fmt;
 
 use common::rng::Rng;
 
+use crate::groups::Protocol;
+
 /// The faults of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaultToggles {
@@ -49,6 +51,15 @@ pub struct ProducerOptions {
     pub pause_ms_max: u64,
 }
 
+/// A group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupOptions {
+    /// What its members speak.
+    pub protocol: Protocol,
+    /// Its members.
+    pub members: u32,
+}
+
 /// Everything that a seed decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -68,6 +79,8 @@ pub struct Options {
     pub fetchers: u32,
     /// Transactional producers.
     pub transactors: u32,
+    /// Groups that consume the topic with durability local.
+    pub groups: Vec<GroupOptions>,
     /// Whether DeleteRecords happen.
     pub delete_records: bool,
     /// Whether a topic is created, filled and deleted again and again.
@@ -120,7 +133,23 @@ impl Options {
             tail_bytes: if on() { 1 << 20 } else { 8 << 20 },
             class_changes: on(),
             transactors: rng.below(3) as u32,
+            groups: GroupOptions::sample(seed),
         }
+    }
+}
+
+impl GroupOptions {
+    /// None, one, or one of each protocol. Drawn apart, so that the rest of a seed stays what it was.
+    fn sample(seed: u64) -> Vec<Self> {
+        let rng = Rng::seeded(seed ^ 0x6B0_0F5);
+        let (classic, consumer) = (rng.below(2) == 0, rng.below(2) == 0);
+        let mut groups = Vec::new();
+        for (on, protocol) in [(classic, Protocol::Classic), (consumer, Protocol::Consumer)] {
+            if on {
+                groups.push(Self { protocol, members: 1 + rng.below(4) as u32 });
+            }
+        }
+        groups
     }
 }
 
@@ -192,6 +221,9 @@ impl fmt::Display for Options {
                 " [{kind} acks {} in-flight {} batches {}]",
                 producer.acks, producer.in_flight, producer.batches
             )?;
+        }
+        for group in &self.groups {
+            write!(f, " [group {:?} members {}]", group.protocol, group.members)?;
         }
         Ok(())
     }

@@ -16,6 +16,8 @@ use crate::{
     clients::{
         admin::{Admin, Duties},
         fetcher::Fetcher,
+        group_watcher::GroupWatcher,
+        member::Member,
         producer::Producer,
         transactor::Transactor,
     },
@@ -25,7 +27,10 @@ use crate::{
     incarnation::{self, Ground, Incarnation, Stopped},
     invariants::Violation,
     observer::observe,
-    ops::topics::{self, SimTopic},
+    ops::{
+        groups::SESSION_TIMEOUT_MS,
+        topics::{self, SimTopic},
+    },
     options::Options,
     report::Report,
     schedule::{LifePlan, PlannedEnd},
@@ -54,6 +59,8 @@ struct Clients {
     producers: Vec<Arc<Producer>>,
     fetchers: Vec<Arc<Fetcher>>,
     transactors: Vec<Arc<Transactor>>,
+    members: Vec<Arc<Member>>,
+    watchers: Vec<Arc<GroupWatcher>>,
     admin: Arc<Admin>,
 }
 
@@ -126,6 +133,7 @@ impl World {
             End::Kill | End::CleanStop | End::NotStarted | End::Violated => false,
         };
         self.history.trace.mark(&format!("sim: end {end:?}"));
+        self.history.groups().life_ended();
         self.ground.wal_fs = if machine {
             self.ground.wal_fs.restart_machine()
         } else {
@@ -269,7 +277,10 @@ impl World {
             topic_churn: options.topic_churn,
             class_changes: options.class_changes,
         };
+        let (members, watchers) = made.first().map(|topic| self.groups(topic)).unwrap_or_default();
         self.clients = Some(Clients {
+            members,
+            watchers,
             producers,
             fetchers: (0..options.fetchers).map(fetcher).collect(),
             admin: Arc::new(Admin::new(duties, fork(&self.rng), Arc::clone(history), &made)),
@@ -284,6 +295,32 @@ impl World {
                 .collect(),
         });
         Ok(())
+    }
+
+    /// The members of all groups, and who watches them.
+    fn groups(&self, topic: &SimTopic) -> (Vec<Arc<Member>>, Vec<Arc<GroupWatcher>>) {
+        let history = &self.history;
+        // Apart from the world's generator, so that the rest of a seed stays what it was.
+        let rng = Rng::seeded(self.options.seed ^ 0x6B0_0F5_5EED);
+        let (mut members, mut watchers) = (Vec::new(), Vec::new());
+        for group in &self.options.groups {
+            let group_id = format!("group {:?}", group.protocol);
+            history.groups().add(&group_id, group.protocol, SESSION_TIMEOUT_MS.into());
+            for at in 0..group.members {
+                members.push(Arc::new(Member::new(
+                    format!("member {at} of {group_id}"),
+                    (group_id.clone(), group.protocol),
+                    topic.clone(),
+                    self.options.faults.network_cuts,
+                    fork(&rng),
+                    Arc::clone(history),
+                )));
+            }
+            let watcher =
+                GroupWatcher::new(group_id, topic.clone(), fork(&rng), Arc::clone(history));
+            watchers.push(Arc::new(watcher));
+        }
+        (members, watchers)
     }
 
     async fn serve(&self, plan: &LifePlan, phase: Phase, incarnation: &Incarnation) -> End {
@@ -309,6 +346,8 @@ impl World {
                 self.history.check(healed);
                 let healed = finale::finish_transactions(&self.history, &clients.transactors).await;
                 self.history.check(healed);
+                let healed = finale::settle_groups(&self.history, &clients.members).await;
+                self.history.check(healed);
                 End::Kill
             }
             Phase::Check => {
@@ -320,6 +359,9 @@ impl World {
                 for transactor in &clients.transactors {
                     self.history.check(transactor.check(incarnation).await);
                 }
+                let buried =
+                    finale::bury_groups(&self.history, incarnation, &clients.watchers).await;
+                self.history.check(buried);
                 End::Kill
             }
         }
@@ -349,6 +391,14 @@ impl Clients {
         for fetcher in &self.fetchers {
             let (fetcher, incarnation) = (Arc::clone(fetcher), incarnation.clone());
             tokio::spawn(async move { fetcher.run(incarnation).await });
+        }
+        for member in &self.members {
+            let (member, incarnation) = (Arc::clone(member), incarnation.clone());
+            tokio::spawn(async move { member.run(incarnation, !with_admin).await });
+        }
+        for watcher in self.watchers.iter().filter(|_| with_admin) {
+            let (watcher, incarnation) = (Arc::clone(watcher), incarnation.clone());
+            tokio::spawn(async move { watcher.run(incarnation).await });
         }
         if with_admin {
             let (admin, incarnation) = (Arc::clone(&self.admin), incarnation.clone());

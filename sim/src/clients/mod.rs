@@ -3,6 +3,8 @@
 
 pub mod admin;
 pub mod fetcher;
+pub mod group_watcher;
+pub mod member;
 pub mod producer;
 pub mod transactor;
 

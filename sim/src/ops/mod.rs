@@ -5,8 +5,10 @@
 pub mod alter_configs;
 pub mod delete_records;
 pub mod fetch;
+pub mod groups;
 pub mod init_producer_id;
 pub mod list_offsets;
+pub mod offsets;
 pub mod produce;
 pub mod topics;
 pub mod transactions;
@@ -16,7 +18,7 @@ use std::time::Duration;
 use broker::testing::Client;
 use protocol::{ErrorCode, Request};
 
-use crate::invariants::Violation;
+use crate::{history::History, invariants::Violation};
 
 /// How long a client waits for an answer before it gives the connection up, as `request.timeout.ms`
 /// does.
@@ -48,6 +50,11 @@ pub async fn call<R: Request>(
 pub fn code(api: &str, code: i16) -> Result<ErrorCode, Violation> {
     ErrorCode::try_from(code)
         .map_err(|_| Violation::protocol(format!("{api} answered the unknown code {code}")))
+}
+
+/// The code of an answer, or a violation.
+fn known(history: &History, api: &str, error_code: i16) -> Result<ErrorCode, Lost> {
+    history.check(code(api, error_code)).ok_or(Lost)
 }
 
 /// An error that the API must not answer here.

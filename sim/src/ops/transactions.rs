@@ -14,7 +14,7 @@ use protocol::{
     records::{BatchBuilder, Compression, DecompressLimit, batches},
 };
 
-use super::{Lost, call, code};
+use super::{Lost, call, known};
 use crate::{history::History, invariants::Violation};
 
 const FIND_COORDINATOR_VERSION: i16 = 3;
@@ -49,11 +49,6 @@ pub struct Committed {
     pub last_stable: i64,
     /// The end of what is durable.
     pub high_watermark: i64,
-}
-
-/// The code of an answer, or a violation.
-fn known(history: &History, api: &str, error_code: i16) -> Result<ErrorCode, Lost> {
-    history.check(code(api, error_code)).ok_or(Lost)
 }
 
 /// Whether the id's coordinator is there.

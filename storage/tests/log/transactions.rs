@@ -12,6 +12,8 @@ use streamhouse_storage::{
 
 use crate::harness::*;
 
+#[path = "transactions/model.rs"]
+mod model;
 #[path = "transactions/random.rs"]
 mod random;
 
@@ -115,7 +117,11 @@ pub(crate) async fn read_committed(
                 let record = record.unwrap();
                 let at = header.base_offset + i64::from(record.offset_delta);
                 if at >= offset {
-                    let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    let value = match record.value {
+                        Some(value) => text(value),
+                        None => model::tombstone_of(&text(record.key.unwrap())),
+                    };
                     committed.records.push((at, value));
                 }
             }

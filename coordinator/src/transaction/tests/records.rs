@@ -65,6 +65,21 @@ fn a_value_is_what_kafka_writes() {
 }
 
 #[test]
+fn what_apache_kafka_wrote_is_read_and_written_as_it_is() {
+    let golden = include_str!("../../../testdata/transaction_state.txt");
+    let records = crate::records::tests::golden::<TransactionRecord>(golden);
+    let states = records.iter().map(|record| record.metadata.as_ref().map(|of| of.state));
+    let wanted =
+        [TransactionState::Empty, TransactionState::Ongoing, TransactionState::CompleteCommit];
+    assert_eq!(states.collect::<Vec<_>>(), wanted.map(Some));
+    assert!(records.iter().all(|record| record.transactional_id == "perf-txn"));
+    assert_eq!(
+        records[1].metadata.as_ref().unwrap().partitions,
+        [TopicPartition::new("orders", 0)].into()
+    );
+}
+
+#[test]
 fn empty_has_no_partitions_and_older_values_are_read() {
     let mut empty = metadata();
     empty.state = TransactionState::Empty;

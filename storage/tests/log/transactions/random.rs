@@ -1,154 +1,23 @@
-//! Random histories. The model is the list of what was appended, cut where the log was cut; what a
-//! reader may see is worked out from it anew each time.
+//! Random histories against a model, of topics with `cleanup.policy` delete and of compacted ones.
 
-use std::collections::BTreeMap;
-
+use bytes::Bytes;
 use common::{ProducerId, rng::Rng};
+use protocol::records::{BatchBuilder, Compression};
 use streamhouse_storage::{
-    Acks, AppendError, Appended, Durability, Partition, wal::sim_fs::Faults,
+    Acks, AppendError, Appended, CleanupPolicy, Durability, Partition, compaction::CleaningPolicy,
+    wal::sim_fs::Faults,
 };
 
-use super::{append_verified, end, read_committed};
+use super::{
+    append_guarded, end,
+    model::{Kind, Model, is_tombstone, key_of, tombstone_of},
+    read_committed,
+};
 use crate::harness::*;
 
 const PRODUCERS: i64 = 4;
-
-#[derive(Debug, Clone)]
-enum Kind {
-    Data { transactional: bool, values: Vec<String> },
-    Marker { commit: bool },
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    /// 0 for none.
-    producer: i64,
-    epoch: i16,
-    base: i64,
-    last: i64,
-    last_sequence: i32,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Txn {
-    producer: i64,
-    first: i64,
-    /// The marker and whether it commits; `None` while open.
-    end: Option<(i64, bool)>,
-}
-
-#[derive(Debug, Default)]
-struct Model {
-    entries: Vec<Entry>,
-    log_end: i64,
-    log_start: i64,
-    acked_end: i64,
-    records: u64,
-}
-
-impl Model {
-    fn push(&mut self, appended: &Appended, producer: (i64, i16, i32), kind: Kind) {
-        assert_eq!(appended.base_offset, self.log_end);
-        let count = i32::try_from(appended.last_offset - appended.base_offset).unwrap();
-        self.entries.push(Entry {
-            producer: producer.0,
-            epoch: producer.1,
-            base: appended.base_offset,
-            last: appended.last_offset,
-            last_sequence: producer.2 + count,
-            kind,
-        });
-        self.log_end = appended.last_offset + 1;
-    }
-
-    fn cut(&mut self, log_end: i64, context: &str) {
-        assert!(log_end >= self.acked_end, "{context}: {log_end} below {}", self.acked_end);
-        assert!(log_end <= self.log_end, "{context}: {log_end} above {}", self.log_end);
-        self.entries.retain(|entry| entry.last < log_end);
-        self.log_end = log_end;
-    }
-
-    /// (epoch, next sequence, first offset of the open transaction)
-    fn producer(&self, producer: i64) -> (i16, i32, Option<i64>) {
-        let (mut epoch, mut next, mut open) = (0, 0, None);
-        for entry in self.entries.iter().filter(|entry| entry.producer == producer) {
-            if entry.epoch != epoch {
-                (epoch, next) = (entry.epoch, 0);
-            }
-            match entry.kind {
-                Kind::Data { transactional, .. } => {
-                    next = entry.last_sequence + 1;
-                    if transactional {
-                        open.get_or_insert(entry.base);
-                    }
-                }
-                Kind::Marker { .. } => open = None,
-            }
-        }
-        (epoch, next, open)
-    }
-
-    fn transactions(&self) -> Vec<Txn> {
-        let mut open: BTreeMap<i64, i64> = BTreeMap::new();
-        let mut found = Vec::new();
-        for entry in &self.entries {
-            match entry.kind {
-                Kind::Data { transactional: true, .. } => {
-                    open.entry(entry.producer).or_insert(entry.base);
-                }
-                Kind::Data { .. } => {}
-                Kind::Marker { commit } => {
-                    if let Some(first) = open.remove(&entry.producer) {
-                        let end = Some((entry.base, commit));
-                        found.push(Txn { producer: entry.producer, first, end });
-                    }
-                }
-            }
-        }
-        found.extend(open.into_iter().map(|(producer, first)| Txn { producer, first, end: None }));
-        found
-    }
-
-    fn last_stable(&self, high_watermark: i64) -> i64 {
-        let undecided = |txn: &&Txn| txn.end.is_none_or(|(marker, _)| marker >= high_watermark);
-        let first = self.transactions().iter().filter(undecided).map(|txn| txn.first).min();
-        first.map_or(high_watermark, |first| first.max(self.log_start).min(high_watermark))
-    }
-
-    fn committed(&self, from: i64, to: i64) -> Vec<(i64, String)> {
-        let transactions = self.transactions();
-        let is_aborted = |entry: &Entry| {
-            transactions.iter().any(|txn| {
-                txn.producer == entry.producer
-                    && txn.first <= entry.base
-                    && txn.end.is_some_and(|(marker, commit)| marker > entry.base && !commit)
-            })
-        };
-        let mut records = Vec::new();
-        for entry in &self.entries {
-            if let Kind::Data { transactional, values } = &entry.kind
-                && !(*transactional && is_aborted(entry))
-            {
-                records.extend((entry.base..).zip(values.iter().cloned()));
-            }
-        }
-        records.retain(|(offset, _)| (from..to).contains(offset));
-        records
-    }
-
-    /// (producer, first offset), by marker.
-    fn aborted(&self, from: i64, to: i64) -> Vec<(i64, i64)> {
-        let mut found: Vec<_> = self
-            .transactions()
-            .into_iter()
-            .filter_map(|txn| Some((txn.end.filter(|(_, commit)| !commit)?.0, txn)))
-            .filter(|(marker, txn)| *marker >= from && txn.first < to)
-            .collect();
-        found.sort_by_key(|(marker, _)| *marker);
-        found.into_iter().map(|(_, txn)| (txn.producer, txn.first)).collect()
-    }
-}
+/// Keys of a compacted topic.
+const KEYS: u64 = 6;
 
 struct World {
     seed: u64,
@@ -160,11 +29,43 @@ struct World {
     /// Whether all that the log ever held is in objects or the WAL: then no snapshot is needed.
     complete: bool,
     last_stable: i64,
+    /// Whether the topic is compacted, and how many records compaction has removed as far as was seen.
+    compacted: bool,
+    removed: usize,
+}
+
+/// A batch whose records' keys are what their values begin with.
+fn keyed(producer: Option<(i64, i16, i32)>, transactional: bool, values: &[String]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None).transactional(transactional);
+    if let Some((id, epoch, sequence)) = producer {
+        builder = builder.producer(id, epoch, sequence);
+    }
+    for (delta, value) in (0..).zip(values) {
+        let bytes = (!is_tombstone(value)).then_some(value.as_bytes());
+        builder.append(delta, START_MS, Some(key_of(value).as_bytes()), bytes, &[]).unwrap();
+    }
+    builder.build().unwrap()
 }
 
 impl World {
-    async fn new(seed: u64) -> Self {
+    async fn new(seed: u64, compacted: bool) -> Self {
         let mut machine = Machine::new(seed);
+        if compacted {
+            machine.topic_config.cleanup_policy = CleanupPolicy { delete: false, compact: true };
+            machine.topic_config.cleaning = CleaningPolicy {
+                min_dirty_ratio: 0.1,
+                delete_retention_ms: 120_000,
+                min_lag_ms: 0,
+                max_lag_ms: i64::MAX,
+            };
+            machine.topic_config.segment_bytes = 8 << 10;
+            machine.config.cleaner_backoff = std::time::Duration::from_secs(5);
+            // Maps that are full at once, and outputs of few inputs.
+            if seed % 4 < 2 {
+                machine.config.cleaner_buffer_bytes = 24 * 5;
+                machine.config.compaction.bytes_max = 4 << 10;
+            }
+        }
         machine.config.wal_file_bytes = 1 << 16;
         machine.config.tail_bytes = 8 << 10;
         machine.config.compaction.extents_min = 2;
@@ -182,8 +83,11 @@ impl World {
             broker,
             model: Model::default(),
             pending: Vec::new(),
-            complete: true,
+            // What the cleaner has forgotten is in snapshots only.
+            complete: !compacted,
             last_stable: 0,
+            compacted,
+            removed: 0,
         }
     }
 
@@ -198,9 +102,13 @@ impl World {
     fn values(&mut self) -> Vec<String> {
         let count = 1 + self.rng.below(3);
         let len = usize::try_from(1 + self.rng.below(600)).unwrap();
-        let value = |n| format!("{n}-{}", "x".repeat(len));
         let first = self.model.records;
         self.model.records += count;
+        let value = |n| {
+            let key = format!("key{}", self.rng.below(KEYS));
+            let gone = self.compacted && self.rng.below(8) == 0;
+            if gone { tombstone_of(&key) } else { format!("{key}-{n}-{}", "x".repeat(len)) }
+        };
         (first..first + count).map(value).collect()
     }
 
@@ -227,24 +135,25 @@ impl World {
         let (epoch, sequence, open) = self.model.producer(producer);
         let transactional = producer > 0 && (open.is_some() || self.rng.below(3) > 0);
         let values = self.values();
-        let refs: Vec<&str> = values.iter().map(String::as_str).collect();
         let key = (producer, epoch, sequence);
-        let result = match (producer, transactional) {
-            (0, _) => append(&partition, Acks::All, &batch(None, START_MS, &refs)),
-            (_, false) => append(&partition, Acks::All, &batch(Some(key), START_MS, &refs)),
-            (_, true) => append_verified(&partition, key, &refs),
+        let batch = keyed((producer > 0).then_some(key), transactional, &values);
+        let guard = match transactional {
+            true => partition.begin_verification(ProducerId(producer), epoch, sequence, true),
+            false => Ok(None),
         };
+        let result = guard.and_then(|guard| append_guarded(&partition, &batch, guard));
         self.took(result, key, Kind::Data { transactional, values });
     }
 
     fn mark(&mut self) {
         let producer = i64::try_from(1 + self.rng.below(PRODUCERS as u64)).unwrap();
         let (epoch, _, open) = self.model.producer(producer);
-        // Sometimes a marker for nothing; the last producer's transactions hang.
+        // Sometimes a marker for nothing; the last producer's transactions hang, except where nothing
+        // would be cleaned behind them.
         if open.is_none() && self.rng.below(8) > 0 {
             return;
         }
-        if producer == PRODUCERS && self.rng.below(8) > 0 {
+        if producer == PRODUCERS && !self.compacted && self.rng.below(8) > 0 {
             return;
         }
         let commit = self.rng.below(2) == 0;
@@ -350,6 +259,19 @@ impl World {
                 let transactions = self.model.transactions();
                 format!("seed {seed}, {offset}..{}: {known:?} {transactions:?}", read.next_offset)
             };
+            if self.compacted {
+                let is_known = read.records.iter().all(|record| expected.contains(record));
+                assert!(is_known, "{}: {:?} (TXN-2, LOG-6)", context(), offsets(&read.records));
+                let newest = self.model.newest(read.last_stable_offset);
+                let range = offset..read.next_offset;
+                for newest in newest.into_iter().filter(|newest| range.contains(newest)) {
+                    let found = offsets(&read.records).contains(&newest);
+                    assert!(found, "{}: the last record of its key at {newest} is gone", context());
+                }
+                self.removed += expected.len() - read.records.len();
+                offset = read.next_offset;
+                continue;
+            }
             assert_eq!(offsets(&read.records), offsets(&expected), "{} (TXN-1, TXN-2)", context());
             assert!(read.records == expected, "{} (LOG-6)", context());
             let expected = self.model.aborted(offset, read.next_offset);
@@ -375,8 +297,9 @@ impl World {
     }
 }
 
-async fn run(seed: u64) {
-    let mut world = World::new(seed).await;
+/// One history; how many records compaction has removed, as often as that was seen.
+async fn run(seed: u64, compacted: bool) -> usize {
+    let mut world = World::new(seed, compacted).await;
     let deletes = seed.is_multiple_of(2);
     for _ in 0..60 {
         match world.rng.below(40) {
@@ -386,7 +309,7 @@ async fn run(seed: u64) {
                 world.settle().await;
                 world.check_producers();
             }
-            30..=32 => pause(300).await,
+            30..=32 => pause(if world.compacted { 10_000 } else { 300 }).await,
             33 => world.fail_a_write().await,
             34..=35 => world.restart().await,
             36..=37 => {
@@ -409,18 +332,28 @@ async fn run(seed: u64) {
     world.restart().await;
     world.check().await;
     world.check_producers();
+    world.removed
 }
 
 #[tokio::test(start_paused = true)]
 async fn random_histories_agree_with_the_model() {
     for seed in 0..12 {
-        run(seed).await;
+        run(seed, false).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn more_random_histories_agree_with_the_model() {
     for seed in 1_000..1_012 {
-        run(seed).await;
+        run(seed, false).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_histories_of_a_compacted_topic_agree_with_the_model() {
+    let mut removed = 0;
+    for seed in 0..10 {
+        removed += run(seed, true).await;
+    }
+    assert!(removed > 200, "only {removed} records were compacted away");
 }

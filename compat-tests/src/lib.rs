@@ -22,7 +22,9 @@
 
 pub mod clients;
 pub mod disk;
+pub mod group_history;
 pub mod history;
+pub mod programs;
 pub mod s3;
 pub mod seed;
 pub mod strace;

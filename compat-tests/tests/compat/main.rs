@@ -10,6 +10,7 @@
 #![allow(missing_docs)]
 
 mod classic_groups;
+mod clients;
 mod compaction;
 mod consumer_groups;
 mod disk_full;

@@ -1,0 +1,157 @@
+//! Programs of every client that copy a topic in transactions, of which some are aborted, while they
+//! and the broker are killed with SIGKILL: what read_committed readers of the same client see is each
+//! record once, in order (invariants TXN-1, 2 and 5).
+
+use std::time::{Duration, Instant};
+
+use streamhouse_compat_tests::clients::{kcat, python};
+use streamhouse_compat_tests::programs::{Client, Program};
+use streamhouse_compat_tests::seed::Random;
+use streamhouse_compat_tests::target::Broker;
+
+use super::{TIMEOUT, side_by_side, start};
+
+const PARTITIONS: u64 = 3;
+
+/// A program that is started again whenever it has ended.
+struct Copier {
+    client: Client,
+    words: Vec<String>,
+    program: Program,
+    output: std::fs::File,
+    lives: u32,
+}
+
+impl Copier {
+    fn new(broker: &Broker, client: Client, number: usize, output: std::fs::File) -> Self {
+        let name = client.name();
+        let id = format!("{name}-{number}");
+        let words = ["copy", &broker.bootstrap(), "source", &target(client), "3", name, &id, &id]
+            .map(str::to_owned)
+            .to_vec();
+        let program = Self::begin(client, &words, &output);
+        Self { client, words, program, output, lives: 1 }
+    }
+
+    fn begin(client: Client, words: &[String], output: &std::fs::File) -> Program {
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        client.start(&words, output.try_clone().unwrap()).unwrap()
+    }
+
+    fn again_if_ended(&mut self) {
+        if self.program.has_ended().unwrap() {
+            self.program = Self::begin(self.client, &self.words, &self.output);
+            self.lives += 1;
+        }
+    }
+}
+
+fn target(client: Client) -> String {
+    format!("target-{}", client.name())
+}
+
+/// Librdkafka and franz-go share the partitions among two members of a group, whose offsets the group
+/// fences (KIP-447) and which wait for offsets of open transactions. The others do not all do that:
+/// one program has all partitions.
+fn members_of(client: Client) -> usize {
+    if matches!(client, Client::LibRdKafka | Client::FranzGo) { 2 } else { 1 }
+}
+
+/// The values of each partition, as a read_committed reader sees them up to `marker`.
+fn read(bootstrap: &str, client: Client, marker: &str) -> Vec<Vec<String>> {
+    let words = ["read", bootstrap, &target(client), "3", marker, "committed"];
+    let mut values = vec![Vec::new(); PARTITIONS as usize];
+    for record in client.run(&words, TIMEOUT).unwrap() {
+        let partition = record["partition"].as_u64().unwrap() as usize;
+        values[partition].push(record["value"].as_str().unwrap().to_owned());
+    }
+    values
+}
+
+fn mark(bootstrap: &str, topic: &str, marker: &str) {
+    for partition in 0..PARTITIONS {
+        let partition = partition.to_string();
+        kcat(bootstrap, &["-P", "-t", topic, "-p", &partition], marker.as_bytes()).unwrap();
+    }
+}
+
+fn copy(clients: &[Client], records: u64, kills: u64) {
+    let mut random = Random::announced("copies");
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = start(&dir);
+    let bootstrap = broker.bootstrap();
+    python("topic.py", &[&bootstrap, "source", "3"]).unwrap();
+    python("transactions.py", &["feed", &bootstrap, "source", "3", &records.to_string()]).unwrap();
+    mark(&bootstrap, "source", "end");
+    let mut copiers = Vec::new();
+    let said = std::fs::File::create(dir.path().join("said")).unwrap();
+    for &client in clients {
+        python("topic.py", &[&bootstrap, &target(client), "3"]).unwrap();
+        for number in 0..members_of(client) {
+            copiers.push(Copier::new(&broker, client, number, said.try_clone().unwrap()));
+        }
+    }
+    let supervise = |copiers: &mut Vec<Copier>, done: &dyn Fn() -> bool| {
+        while !done() {
+            copiers.iter_mut().for_each(Copier::again_if_ended);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for kill in 0..kills {
+        let until = Instant::now() + Duration::from_millis(random.within(400..1_500));
+        supervise(&mut copiers, &|| Instant::now() >= until);
+        if kill % 2 == 0 {
+            for copier in &mut copiers {
+                if random.within(0..3) > 0 {
+                    copier.program.kill();
+                }
+            }
+        } else {
+            broker.kill().unwrap();
+            broker.restart().unwrap();
+        }
+    }
+    std::thread::scope(|scope| {
+        let wait = |client| {
+            let bootstrap = &bootstrap;
+            scope.spawn(move || read(bootstrap, client, "end"))
+        };
+        let waits: Vec<_> = clients.iter().map(|&client| wait(client)).collect();
+        supervise(&mut copiers, &|| waits.iter().all(|wait| wait.is_finished()));
+    });
+    for copier in &mut copiers {
+        copier.program.kill();
+        println!("{}: {} lives", copier.words[6], copier.lives);
+    }
+    drop(copiers);
+    side_by_side(clients, |&client| {
+        // Behind it there is nothing that they might have copied twice.
+        mark(&bootstrap, &target(client), "the end");
+        for (partition, values) in read(&bootstrap, client, "the end").into_iter().enumerate() {
+            let numbers = (partition as u64..records).step_by(PARTITIONS as usize);
+            let expected = numbers.map(|number| number.to_string());
+            let expected: Vec<_> = expected.chain(["end".into(), "the end".into()]).collect();
+            assert_eq!(values, expected, "{client:?}, partition {partition}");
+        }
+        let lag = client.run(&["lag", &bootstrap, client.name(), "source"], TIMEOUT).unwrap();
+        for row in lag[0]["partitions"].as_array().unwrap() {
+            assert_eq!(row[1], row[2], "{client:?}: {lag:?}");
+        }
+    });
+}
+
+#[test]
+fn copies_of_every_client_are_exactly_once() {
+    copy(&Client::ALL, 1_500, 6);
+}
+
+mod slow {
+    use super::*;
+
+    #[test]
+    fn copies_of_every_client_are_exactly_once_for_long() {
+        for client in Client::ALL {
+            copy(&[client], 20_000, 30);
+        }
+    }
+}

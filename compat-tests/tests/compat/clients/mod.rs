@@ -1,0 +1,43 @@
+//! Client libraries of several languages ([`streamhouse_compat_tests::programs`]), all driven by the
+//! same tests. What takes the time is waiting for sessions to end, so the clients of one test run side
+//! by side, each with topics and groups of its own.
+
+mod basics;
+mod churn;
+mod copies;
+mod group;
+mod static_members;
+
+use std::time::Duration;
+
+use streamhouse_compat_tests::target::{Broker, Options};
+
+/// Longest wait for anything that a client is to do. Generous: it is no measure of the broker.
+const TIMEOUT: Duration = Duration::from_secs(90);
+/// Sessions that a test can wait for, heartbeats that make it short.
+const SETTINGS: [&str; 8] = [
+    "offsets.topic.num.partitions=5",
+    "group.initial.rebalance.delay.ms=100",
+    "group.min.session.timeout.ms=1000",
+    "group.consumer.min.heartbeat.interval.ms=300",
+    "group.consumer.heartbeat.interval.ms=300",
+    "group.consumer.min.session.timeout.ms=10000",
+    "group.consumer.session.timeout.ms=10000",
+    "group.consumer.assignment.interval.ms=100",
+];
+
+fn start(dir: &tempfile::TempDir) -> Broker {
+    let options = Options::new(&dir.path().join("data"));
+    Broker::start_with(SETTINGS.iter().fold(options, |all, setting| all.setting(setting))).unwrap()
+}
+
+/// Runs all of `rows` side by side; a failure of any is the test's.
+fn side_by_side<T: Sync>(rows: &[T], body: impl Fn(&T) + Sync) {
+    let body = &body;
+    // Every scope waits for its threads and panics if one of them did.
+    std::thread::scope(|scope| {
+        for row in rows {
+            scope.spawn(move || body(row));
+        }
+    });
+}

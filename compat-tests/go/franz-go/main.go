@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	. "streamhouse-compat-clients/contract"
 )
@@ -120,8 +121,27 @@ func member(bootstrap, group, topic, name, assignor, instance string) {
 		}
 		client.AllowRebalance()
 	}
+	memberID, _ := client.GroupMetadata()
 	client.CloseAllowingRebalance()
+	if assignor == "consumer" && instance != "-" {
+		leaveForNow(bootstrap, group, memberID, instance)
+	}
 	Say(map[string]any{"member": name, "event": "left"})
+}
+
+// leaveForNow gives the instance id back. franz-go 1.22.3 leaves without naming it, which is refused
+// (INVALID_REQUEST), so that the id would stay taken until the session has ended.
+func leaveForNow(bootstrap, group, memberID, instance string) {
+	client := connect(bootstrap)
+	defer client.Close()
+	leave := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	leave.Group = group
+	leave.MemberID = memberID
+	leave.MemberEpoch = -2
+	leave.InstanceID = &instance
+	answer, err := leave.RequestWith(background, client)
+	Must(err)
+	Must(kerr.ErrorForCode(answer.ErrorCode))
 }
 
 func copyTopic(bootstrap, source, target, group, transactionalID, name string) {

@@ -8,9 +8,10 @@ use super::group::{Group, Kind};
 use super::{side_by_side, start};
 
 /// KafkaJS has no static members.
-const ROWS: [(Client, &str); 7] = [
+const ROWS: [(Client, &str); 8] = [
     (LibRdKafka, "range"),
     (LibRdKafka, "consumer"),
+    (FranzGo, "range"),
     (FranzGo, "cooperative-sticky"),
     (FranzGo, "consumer"),
     (Sarama, "range"),
@@ -36,6 +37,11 @@ fn a_restart_within_the_session_is_noticed_by_nobody() {
         for (name, killed) in [("b", false), ("a", false), ("c", true)] {
             // With KIP-848 the instance id of a member that was killed stays taken for its session.
             if killed && assignor == "consumer" {
+                continue;
+            }
+            // A leader by franz-go that comes back computes the assignment anew and calls for a rebalance
+            // if its own differs, as a cooperative one does. Nobody asked it to (KIP-814).
+            if name == "a" && (client, assignor) == (FranzGo, "cooperative-sticky") {
                 continue;
             }
             let before = group.history.owned_by(name);

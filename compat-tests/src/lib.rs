@@ -6,6 +6,8 @@
 //!       │ drives
 //!  target::Broker   the process under test  (StreamHouse, or Apache Kafka to prove the tests themselves)
 //!  tools, clients   Java tools, kcat, librdkafka
+//!  programs         clients of several languages with one command line
+//!  group_history    what the members of a group said, judged line by line
 //!  history          what clients saw, judged event by event
 //!  disk             file systems that fill up or lose power
 //!  strace           system calls that fail or kill

@@ -160,13 +160,14 @@ func copyTopic(bootstrap, source, target, group, transactionalID, name string) {
 		// One that was aborted is tried again: a claim does not rewind.
 		for session.Context().Err() == nil {
 			Must(producer.BeginTxn())
+			copied := []*sarama.ProducerMessage{}
 			for _, message := range batch {
-				_, _, err := producer.SendMessage(&sarama.ProducerMessage{
+				copied = append(copied, &sarama.ProducerMessage{
 					Topic: target, Partition: message.Partition,
 					Key: sarama.ByteEncoder(message.Key), Value: sarama.ByteEncoder(message.Value),
 				})
-				Must(err)
 			}
+			Must(producer.SendMessages(copied))
 			Must(producer.AddMessageToTxnWithGroupMetadata(batch[len(batch)-1], metadata, nil))
 			if rand.Intn(10) == 0 {
 				Must(producer.AbortTxn())

@@ -8,6 +8,8 @@
 
 mod alarm;
 mod batch;
+#[cfg(test)]
+pub(crate) mod fake_log;
 mod load;
 mod slot;
 

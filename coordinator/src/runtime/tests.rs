@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod fake_log;
-
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -17,8 +15,7 @@ use futures::FutureExt as _;
 use protocol::ErrorCode;
 use tokio::{sync::oneshot, time::sleep};
 
-use self::fake_log::FakeLog;
-use super::*;
+use super::{fake_log::FakeLog, *};
 use crate::shard::{EncodedRecord, LogRecord, RecordError};
 
 /// A shard that counts: hard state is a sum and what transactions add to it.

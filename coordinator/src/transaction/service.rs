@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI32, Ordering},
@@ -14,10 +15,7 @@ use std::{
 use common::{ProducerId, clock::SharedClock, retry::Backoff, rng::Rng, spawn::Spawner};
 use futures::future::{BoxFuture, join_all};
 use protocol::ErrorCode;
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
@@ -243,15 +241,18 @@ impl TransactionCoordinator {
         if request.transactional_id.is_empty() {
             return Err(ErrorCode::InvalidRequest);
         }
-        let attempts = async {
-            loop {
-                let (result, completion) = self.try_add_partitions(request).await?;
-                let Some(completion) = completion else { return result };
+        // The wait for a completion is bounded, the operation is not: when a slow disk makes it late,
+        // nothing is concurrent.
+        let mut patience = pin!(sleep(patience));
+        loop {
+            let (result, completion) = self.try_add_partitions(request).await?;
+            let Some(completion) = completion else { return result };
+            tokio::select! {
                 // Nobody sends: the channel closes when the transaction is complete.
-                let _ = completion.await;
+                _ = completion => {}
+                () = &mut patience => return Err(ErrorCode::ConcurrentTransactions),
             }
-        };
-        timeout(patience, attempts).await.unwrap_or(Err(ErrorCode::ConcurrentTransactions))
+        }
     }
 
     async fn try_add_partitions(

@@ -8,6 +8,7 @@ mod initializing;
 mod model;
 mod partitions;
 mod records;
+mod service;
 mod tools;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -32,7 +32,7 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct FakeLog(Mutex<State>);
+pub(crate) struct FakeLog(Mutex<State>);
 
 impl State {
     fn end(&self, batches: usize) -> i64 {
@@ -57,7 +57,7 @@ impl State {
 }
 
 impl FakeLog {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
 
@@ -66,19 +66,19 @@ impl FakeLog {
     }
 
     /// From now on nothing becomes durable.
-    pub(super) fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.lock().held = true;
     }
 
     /// All becomes durable, also from now on.
-    pub(super) fn sync(&self) {
+    pub(crate) fn sync(&self) {
         let mut state = self.lock();
         (state.held, state.synced) = (false, state.batches.len());
         state.waiting.drain(..).for_each(|done| drop(done.send(Ok(()))));
     }
 
     /// What is not durable is lost.
-    pub(super) fn take_back(&self) {
+    pub(crate) fn take_back(&self) {
         let mut state = self.lock();
         let synced = state.synced;
         state.batches.truncate(synced);
@@ -87,19 +87,19 @@ impl FakeLog {
         state.waiting.drain(..).for_each(|done| drop(done.send(Err(error.clone()))));
     }
 
-    pub(super) fn refuse(&self, error: LogError) {
+    pub(crate) fn refuse(&self, error: LogError) {
         self.lock().refuse = Some(error);
     }
 
-    pub(super) fn fail_reads(&self, count: u32) {
+    pub(crate) fn fail_reads(&self, count: u32) {
         self.lock().failing_reads = count;
     }
 
-    pub(super) fn slow_reads(&self, time: Duration) {
+    pub(crate) fn slow_reads(&self, time: Duration) {
         self.lock().read_time = time;
     }
 
-    pub(super) fn put(&self, values: &[u8], producer: Option<(ProducerId, i16)>) {
+    pub(crate) fn put(&self, values: &[u8], producer: Option<(ProducerId, i16)>) {
         let mut builder = BatchBuilder::new(Compression::None);
         if let Some((id, epoch)) = producer {
             builder = builder.producer(id.0, epoch, -1).transactional(true);
@@ -110,18 +110,18 @@ impl FakeLog {
         drop(self.lock().push(&builder.build().unwrap()));
     }
 
-    pub(super) fn put_raw(&self, key: &[u8], value: Option<&[u8]>) {
+    pub(crate) fn put_raw(&self, key: &[u8], value: Option<&[u8]>) {
         let mut builder = BatchBuilder::new(Compression::None);
         builder.append(0, 0, Some(key), value, &[]).unwrap();
         drop(self.lock().push(&builder.build().unwrap()));
     }
 
-    pub(super) fn len(&self) -> i64 {
+    pub(crate) fn len(&self) -> i64 {
         let state = self.lock();
         state.end(state.batches.len())
     }
 
-    pub(super) fn batches(&self) -> usize {
+    pub(crate) fn batches(&self) -> usize {
         self.lock().batches.len()
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use streamhouse_compat_tests::programs::Client::{self, AioKafka, FranzGo, KafkaJs, LibRdKafka, Sarama};
+use streamhouse_compat_tests::programs::Client::{
+    self, AioKafka, FranzGo, KafkaJs, LibRdKafka, Sarama,
+};
 use streamhouse_compat_tests::seed::Random;
 
 use super::group::{Group, Kind};

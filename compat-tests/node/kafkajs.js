@@ -87,7 +87,7 @@ async function member(bootstrap, group, topic, name) {
   })
   let owned = new Set()
   const giveUp = (event) => {
-    const partitions = [...owned].sort()
+    const partitions = [...owned].sort((a, b) => a - b)
     owned = new Set()
     say({ member: name, event, partitions })
   }
@@ -96,7 +96,7 @@ async function member(bootstrap, group, topic, name) {
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     if (owned.size > 0) giveUp('lost')
     owned = new Set(payload.memberAssignment[topic] ?? [])
-    say({ member: name, event: 'assigned', partitions: [...owned].sort() })
+    say({ member: name, event: 'assigned', partitions: [...owned].sort((a, b) => a - b) })
   })
   consumer.on(consumer.events.CRASH, ({ payload }) => fail(payload.error))
   await consumer.connect()

@@ -104,7 +104,9 @@ async def copy(bootstrap, source, target, partitions, group, transactional_id, n
         bootstrap_servers=bootstrap,
         group_id=group,
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
+        # aiokafka 0.14 does not look at the error of a whole OffsetFetch response: while a coordinator loads, it
+        # takes the group for one without offsets, and would begin anew. It must not be without: the test sees to that.
+        auto_offset_reset="none",
         isolation_level="read_committed",
         fetch_max_wait_ms=50,
     )

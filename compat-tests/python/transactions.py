@@ -5,6 +5,7 @@ copy BOOTSTRAP FROM TO PARTITIONS ID    copies them in transactions until it is 
 check BOOTSTRAP FROM TO PARTITIONS COUNT SECONDS
                                         waits until TO holds all of them, each once and in order
 abandon BOOTSTRAP TOPIC ID              writes one record in a transaction and is gone
+begin BOOTSTRAP TOPIC PARTITIONS GROUP  commits offset 0 of every partition
 """
 
 import os
@@ -140,11 +141,16 @@ def abandon(bootstrap, topic, transactional_id):
     os._exit(0)
 
 
+def begin(bootstrap, topic, partitions, group):
+    offsets = [TopicPartition(topic, partition, 0) for partition in range(partitions)]
+    consumer(bootstrap, group, "read_committed").commit(offsets=offsets, asynchronous=False)
+
+
 def main():
     command, *arguments = sys.argv[1:]
     words = [int(word) if word.isdigit() else word for word in arguments]
     try:
-        {"feed": feed, "copy": copy, "check": check, "abandon": abandon}[command](*words)
+        {"feed": feed, "copy": copy, "check": check, "abandon": abandon, "begin": begin}[command](*words)
     except KafkaException as failure:
         print(f"{command} ends: {failure}", flush=True)
         # At once: clean-up of a client whose broker was killed may take long.

@@ -86,6 +86,8 @@ fn copy(clients: &[Client], records: u64, kills: u64) {
     let said = std::fs::File::create(dir.path().join("said")).unwrap();
     for &client in clients {
         python("topic.py", &[&bootstrap, &target(client), "3"]).unwrap();
+        // Whoever finds no offset has not looked well, and must not begin anew.
+        python("transactions.py", &["begin", &bootstrap, "source", "3", client.name()]).unwrap();
         for number in 0..members_of(client) {
             copiers.push(Copier::new(&broker, client, number, said.try_clone().unwrap()));
         }

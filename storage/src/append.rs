@@ -99,9 +99,7 @@ impl Partition {
     /// Notes that a batch was turned away before [`Partition::append`] for a reason that a retry
     /// may get over (the log was full): what its producer has sent behind it must not overtake it.
     pub fn turned_away(&self, header: &BatchHeader) {
-        // The header's own time was not validated, and decides when this is forgotten.
-        let now_ms = self.shared.clock.now_ms();
-        self.lock().note_refused(header, now_ms);
+        self.lock().note_refused(header);
     }
 
     /// Begins to verify that the producer's open transaction includes this partition (KIP-890),
@@ -160,9 +158,8 @@ impl Partition {
             return Ok(state.answer_duplicate(original, acks));
         }
         let max_timestamp = records.max_timestamp;
-        let placed = self
-            .enqueue(&state, records, acks)
-            .inspect_err(|_| state.note_refused(&header, max_timestamp))?;
+        let placed =
+            self.enqueue(&state, records, acks).inspect_err(|_| state.note_refused(&header))?;
         state.note_append(&header, placed.base_offset, max_timestamp);
         Ok(state.accepted(placed, acks))
     }
@@ -212,10 +209,10 @@ fn producer_append(header: &BatchHeader, origin: AppendOrigin) -> ProducerAppend
 }
 
 impl State {
-    fn note_refused(&mut self, header: &BatchHeader, max_timestamp: i64) {
+    fn note_refused(&mut self, header: &BatchHeader) {
         if header.has_producer_id() {
             let append = producer_append(header, AppendOrigin::Client);
-            self.producers.note_refused(&append, max_timestamp);
+            self.producers.note_refused(&append);
         }
     }
 

@@ -59,7 +59,6 @@ impl Log {
             key_prefix: self.shared().key_prefix.clone(),
             interval: deps.config.compaction_interval,
             policy: deps.config.compaction,
-            producer_expiration_ms: deps.config.producer_expiration_ms,
             disk_reserve_bytes: deps.config.disk_reserve_bytes,
             dedupe_buffer_bytes: deps.config.cleaner_buffer_bytes,
         };

@@ -42,7 +42,7 @@ pub struct CompactorDeps {
     pub partitions: Arc<dyn Partitions>,
     /// Objects that GC must not take for orphans.
     pub in_use: ObjectsInUse,
-    /// Stamps registrations and expires producers.
+    /// Stamps registrations.
     pub clock: SharedClock,
     /// Draws object ids.
     pub rng: Rng,
@@ -59,8 +59,6 @@ pub struct CompactorOptions {
     pub interval: Duration,
     /// When a partition is due, and what is merged.
     pub policy: CompactionPolicy,
-    /// `producer.id.expiration.ms`: producers idle for longer are left out of snapshots.
-    pub producer_expiration_ms: i64,
     /// Bytes that a merge into local files must leave free: compaction stops long before the
     /// WAL does (design D13).
     pub disk_reserve_bytes: u64,
@@ -74,7 +72,6 @@ impl Default for CompactorOptions {
             key_prefix: String::new(),
             interval: Duration::from_secs(30),
             policy: CompactionPolicy::default(),
-            producer_expiration_ms: 86_400_000,
             disk_reserve_bytes: 1 << 30,
             dedupe_buffer_bytes: 128 << 20,
         }
@@ -167,18 +164,12 @@ impl Compactor {
         let Some(plan) = self.options.policy.plan(&candidate) else { return Ok(false) };
         let output = self.register(target, plan.base_offset()).await?;
         let reader = self.deps.reader.clone();
-        let expired_ms = self.producers_expired_ms();
-        let merge = Merge::begin(reader, target, &plan, output.id(), expired_ms).await;
+        let merge = Merge::begin(reader, target, &plan, output.id()).await;
         let inputs = Inputs { extents: &plan.inputs, leader_epoch };
         let (_, extent) = self.replace(target, inputs, output, merge).await?;
         metrics::counter!("streamhouse_compaction_merges_total").increment(1);
         metrics::counter!("streamhouse_compaction_bytes_total").increment(extent.bytes);
         Ok(true)
-    }
-
-    /// Producers whose last batch is older than this are left out of snapshots.
-    fn producers_expired_ms(&self) -> i64 {
-        self.deps.clock.now_ms().saturating_sub(self.options.producer_expiration_ms)
     }
 }
 

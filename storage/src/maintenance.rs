@@ -67,10 +67,9 @@ impl Log {
 
     /// Forgets producers that were idle for `producer.id.expiration.ms`.
     pub(crate) fn expire_producers(&self) {
-        let before_ms =
-            self.shared().clock.now_ms().saturating_sub(self.deps.config.producer_expiration_ms);
+        let now_ms = self.shared().clock.now_ms();
         for partition in self.partitions() {
-            partition.lock().producers.expire(before_ms);
+            partition.lock().producers.expire(now_ms, self.deps.config.producer_expiration_ms);
         }
     }
 
@@ -80,6 +79,7 @@ impl Log {
     /// # Errors
     /// As the object store and the metadata store fail; the former snapshot stays then.
     pub(crate) async fn snapshot_producers(&self) -> Result<(), Error> {
+        let now_ms = self.shared().clock.now_ms();
         let partitions: Vec<_> = self
             .partitions()
             .iter()
@@ -87,7 +87,7 @@ impl Log {
                 let state = partition.lock();
                 let restored = RestoredProducers {
                     end_offset: state.synced_end,
-                    producers: state.producers.active(),
+                    producers: state.producers.snapshot(now_ms),
                     ended: state.producers.transactions().ended_below(state.synced_end),
                 };
                 PartitionProducers { key: partition.key(), restored }

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, Weak},
 };
 
-use common::{LeaderEpoch, ObjectId, PartitionKey, invariant};
+use common::{LeaderEpoch, ObjectId, PartitionKey, ProducerId, invariant};
 use metadata::Extent;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
@@ -548,6 +548,10 @@ impl ExtentTarget for Partition {
 
     fn aborted_transactions(&self, from_offset: i64, end_offset: i64) -> Vec<AbortedRange> {
         Self::aborted_transactions(self, from_offset, end_offset)
+    }
+
+    fn knows_producer(&self, producer_id: i64) -> bool {
+        self.lock().producers.knows(ProducerId(producer_id))
     }
 
     fn forget_aborted(&self, forgotten: &[AbortedRange]) {

@@ -109,6 +109,9 @@ struct Producer {
     /// Durable batches first, tentative ones behind them.
     batches: VecDeque<ProducerBatch>,
     durable: usize,
+    /// When it was first seen to be idle, Unix milliseconds; `None` if it appended since the last
+    /// look. Not its batches' timestamps: a client may write what happened years ago.
+    idle_since_ms: Option<i64>,
 }
 
 /// What is known of a producer besides its batches.
@@ -246,17 +249,37 @@ impl ProducerState {
         self.transactions.forget_aborted(forgotten);
     }
 
-    /// Forgets producers whose last append is durable and older than `before_ms`, and unused
-    /// verifications of that age. A producer with an open transaction stays.
-    pub(crate) fn expire(&mut self, before_ms: i64) {
-        self.owed.retain(|_, owed| owed.timestamp >= before_ms);
+    /// Forgets producers that have been idle for longer than `expiration_ms`, as far as the looks
+    /// of this function can tell, and unused verifications of that age. A producer with an open
+    /// transaction stays, and so does one with an append that is not durable.
+    pub(crate) fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
+        let before_ms = now_ms.saturating_sub(expiration_ms);
+        self.owed.retain(|_, owed| *owed.since_ms.get_or_insert(now_ms) >= before_ms);
         self.verifications.expire(before_ms);
         let busy: BTreeSet<_> = self.tentative.iter().map(|t| t.producer_id).collect();
-        self.producers.retain(|producer_id, Producer { head, .. }| {
-            head.txn_first_offset.is_some()
-                || head.last_timestamp >= before_ms
+        self.producers.retain(|producer_id, producer| {
+            let idle_since_ms = *producer.idle_since_ms.get_or_insert(now_ms);
+            producer.head.txn_first_offset.is_some()
+                || idle_since_ms >= before_ms
                 || busy.contains(producer_id)
         });
+    }
+
+    /// Whether the producer is known, so that footers have to know it as well.
+    pub(crate) fn knows(&self, producer_id: ProducerId) -> bool {
+        self.producers.contains_key(&producer_id)
+    }
+
+    /// As [`Self::active`], for a snapshot: the timestamps are the moments of last use, as far as
+    /// they are later, so that the start which reads it can tell who was idle.
+    pub(crate) fn snapshot(&self, now_ms: i64) -> Vec<ActiveProducer> {
+        let mut active = self.active();
+        for producer in &mut active {
+            let known = self.producers.get(&producer.producer_id);
+            let used_ms = known.and_then(|known| known.idle_since_ms).unwrap_or(now_ms);
+            producer.last_timestamp = producer.last_timestamp.max(used_ms);
+        }
+        active
     }
 
     /// The producers as far as they are durable, by id.
@@ -287,12 +310,13 @@ impl ProducerState {
 
 impl Producer {
     fn unknown() -> Self {
-        Self { head: Head::UNKNOWN, batches: VecDeque::new(), durable: 0 }
+        Self { head: Head::UNKNOWN, batches: VecDeque::new(), durable: 0, idle_since_ms: None }
     }
 
     fn push(&mut self, batch: ProducerBatch, transactional: bool) {
         self.head.producer_epoch = batch.producer_epoch;
         self.head.last_timestamp = batch.timestamp;
+        self.idle_since_ms = None;
         if transactional {
             self.head.txn_first_offset.get_or_insert(batch.base_offset);
         }
@@ -304,6 +328,7 @@ impl Producer {
         self.head.producer_epoch = end.producer_epoch;
         self.head.coordinator_epoch = end.coordinator_epoch;
         self.head.last_timestamp = timestamp;
+        self.idle_since_ms = None;
         self.head.txn_first_offset.take()
     }
 

@@ -187,10 +187,9 @@ impl Compactor {
         let output = self.register(target, base_offset).await?;
         let known = producers_before(extents, group);
         let reader = &self.deps.reader;
-        let expired_ms = self.producers_expired_ms();
         let end_offset = inputs.last().map_or(base_offset, |(_, extent)| extent.end_offset);
         let covers = base_offset..end_offset;
-        let known = Known::read(reader, target, known, covers, expired_ms).await;
+        let known = Known::read(reader, target, known, covers).await;
         let source = known.map(|known| {
             Cleaning::new(reader.clone(), target.key(), inputs, output.id(), known, filter)
         });

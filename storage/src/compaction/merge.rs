@@ -8,7 +8,7 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{ObjectId, PartitionKey};
-use metadata::{Extent, ObjectLevel};
+use metadata::Extent;
 
 use super::{Plan, rewrite::Output};
 use crate::{
@@ -41,11 +41,10 @@ impl Merge {
         target: &dyn ExtentTarget,
         plan: &Plan,
         output: ObjectId,
-        expired_ms: i64,
     ) -> Result<Self> {
         let base_offset = plan.base_offset();
         let covers = base_offset..plan.end_offset();
-        let known = Known::read(&reader, target, &plan.producers, covers, expired_ms).await?;
+        let known = Known::read(&reader, target, &plan.producers, covers).await?;
         let key = target.key();
         Ok(Self {
             reader,
@@ -97,22 +96,14 @@ impl Known {
         target: &dyn ExtentTarget,
         extents: &[(Arc<ObjectRef>, Extent)],
         covers: Range<i64>,
-        expired_ms: i64,
     ) -> Result<Self> {
         let (key, last_stable_offset) = (target.key(), target.last_stable_offset());
         let mut producers = ProducerTracker::default();
         for (object, extent) in extents {
-            // An L1 footer may know producers that are younger than the records before it. Above
-            // the last stable offset no marker may be missed.
-            if object.level == ObjectLevel::L1
-                || extent.max_timestamp >= expired_ms
-                || extent.end_offset > last_stable_offset
-            {
-                let known = reader.producer_updates(object, &key).await?;
-                producers.absorb(&known, extent.end_offset);
-            }
+            let known = reader.producer_updates(object, &key).await?;
+            producers.absorb(&known, extent.end_offset);
         }
-        producers.expire(expired_ms);
+        producers.forget_unknown(|producer_id| target.knows_producer(producer_id));
         let aborted = target.aborted_transactions(covers.start, covers.end);
         let aborted = aborted.iter().map(AbortedUpdate::from).collect();
         Ok(Self { producers, transactions: KnownTransactions { aborted, last_stable_offset } })

@@ -31,7 +31,6 @@ fn compactor_with_reserve(world: &World, disk_reserve_bytes: u64) -> Compactor {
     };
     let options = CompactorOptions {
         key_prefix: "c".to_owned(),
-        producer_expiration_ms: i64::MAX,
         disk_reserve_bytes,
         ..CompactorOptions::default()
     };

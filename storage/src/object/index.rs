@@ -143,11 +143,10 @@ impl ProducerTracker {
         }
     }
 
-    /// Forgets producers whose last append is older than `expired_ms` and that have no open
-    /// transaction.
-    pub fn expire(&mut self, expired_ms: i64) {
-        self.producers.retain(|_, producer| {
-            producer.last_timestamp >= expired_ms || producer.txn_first_offset.is_some()
+    /// Forgets producers that are not `known` any more and that have no open transaction.
+    pub fn forget_unknown(&mut self, known: impl Fn(i64) -> bool) {
+        self.producers.retain(|producer_id, producer| {
+            producer.txn_first_offset.is_some() || known(*producer_id)
         });
     }
 

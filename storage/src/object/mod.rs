@@ -117,6 +117,9 @@ pub trait ExtentTarget: Send + Sync {
     /// markers. Complete below the last stable offset.
     fn aborted_transactions(&self, from_offset: i64, end_offset: i64) -> Vec<AbortedRange>;
 
+    /// Whether the producer's state is kept: it was not idle for `producer.id.expiration.ms`.
+    fn knows_producer(&self, producer_id: i64) -> bool;
+
     /// Compaction by key has removed every batch of these aborted transactions.
     fn forget_aborted(&self, forgotten: &[AbortedRange]);
 }

@@ -318,6 +318,10 @@ impl ExtentTarget for TestPartition {
         state.aborted.iter().filter(overlaps).copied().collect()
     }
 
+    fn knows_producer(&self, _: i64) -> bool {
+        true
+    }
+
     fn forget_aborted(&self, forgotten: &[AbortedRange]) {
         self.state.lock().unwrap().aborted.retain(|range| !forgotten.contains(range));
     }

@@ -2,6 +2,8 @@
 //! WAL, in the order of offsets.
 //!
 //! Sources may overlap: what one says of the log below the end of those before it changes nothing.
+//! Who appears behind the snapshot counts as used now: what a client has in flight over a crash is
+//! told from a duplicate, however old its records' timestamps are.
 
 use common::ProducerId;
 use protocol::records::BatchHeader;
@@ -45,8 +47,13 @@ impl ProducerState {
             if let Some(first_offset) = head.txn_first_offset {
                 self.transactions.open(active.producer_id, first_offset);
             }
-            let (durable, batches) = (active.batches.len(), active.batches.into());
-            self.producers.insert(active.producer_id, Producer { head, batches, durable });
+            let producer = Producer {
+                head,
+                durable: active.batches.len(),
+                batches: active.batches.into(),
+                idle_since_ms: Some(active.last_timestamp),
+            };
+            self.producers.insert(active.producer_id, producer);
         }
         for ended in snapshot.ended {
             if ended.last_offset >= high_watermark {
@@ -87,6 +94,7 @@ impl ProducerState {
         let Self { producers, transactions, restored_end, .. } = self;
         let producer_id = ProducerId(update.producer_id);
         let producer = producers.entry(producer_id).or_insert_with(Producer::unknown);
+        producer.idle_since_ms = None;
         let head = &mut producer.head;
         head.producer_epoch = head.producer_epoch.max(update.producer_epoch);
         head.coordinator_epoch = head.coordinator_epoch.max(update.coordinator_epoch);

@@ -65,7 +65,8 @@ pub enum SequenceError {
 pub(super) struct Owed {
     pub(super) producer_epoch: i16,
     pub(super) base_sequence: i32,
-    pub(super) timestamp: i64,
+    /// When it was refused, Unix milliseconds; `None` until expiry looks at it.
+    pub(super) since_ms: Option<i64>,
 }
 
 impl Owed {
@@ -73,7 +74,7 @@ impl Owed {
         Self {
             producer_epoch: batch.producer_epoch,
             base_sequence: batch.base_sequence,
-            timestamp: batch.timestamp,
+            since_ms: None,
         }
     }
 }
@@ -189,12 +190,12 @@ impl ProducerState {
 
     /// Remembers that a batch was refused before it was appended, for a reason that a retry may
     /// get over. Of a producer with state nothing needs remembering: what follows has a gap.
-    pub(crate) fn note_refused(&mut self, append: &ProducerAppend, timestamp: i64) {
+    pub(crate) fn note_refused(&mut self, append: &ProducerAppend) {
         if append.base_sequence < 0 || self.producers.contains_key(&append.producer_id) {
             return;
         }
         let ProducerAppend { producer_id, producer_epoch, base_sequence, .. } = *append;
-        let owed = Owed { producer_epoch, base_sequence, timestamp };
+        let owed = Owed { producer_epoch, base_sequence, since_ms: None };
         if self.owed.len() >= OWED_PRODUCERS_MAX && !self.owed.contains_key(&producer_id) {
             return;
         }

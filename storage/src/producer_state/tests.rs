@@ -123,12 +123,15 @@ fn what_was_behind_a_producers_lost_first_batch_does_not_become_its_first() {
 #[test]
 fn what_is_behind_a_producers_refused_first_batch_does_not_become_its_first() {
     let mut state = ProducerState::default();
-    state.note_refused(&append(0, 7, 1), 10);
-    state.note_refused(&append(0, 8, 1), 10);
+    state.note_refused(&append(0, 7, 1));
+    state.note_refused(&append(0, 8, 1));
     assert!(matches!(check(&state, &append(0, 8, 1)), Err(SequenceError::OutOfOrder { .. })));
     assert_eq!(check(&state, &append(0, 7, 1)), Ok(SequenceCheck::InOrder));
     assert_eq!(check(&state, &append(1, 0, 1)), Ok(SequenceCheck::InOrder));
-    state.expire(11);
+    state.expire(10, 5);
+    state.expire(15, 5);
+    assert!(matches!(check(&state, &append(0, 8, 1)), Err(SequenceError::OutOfOrder { .. })));
+    state.expire(16, 5);
     assert_eq!(check(&state, &append(0, 8, 1)), Ok(SequenceCheck::InOrder));
 }
 
@@ -136,9 +139,37 @@ fn what_is_behind_a_producers_refused_first_batch_does_not_become_its_first() {
 fn expiry_spares_tentative_and_recent_producers() {
     let mut state = ProducerState::default();
     restore(&mut state, PID, batch(0, 0, 5));
-    restore(&mut state, ProducerId(3), batch(0, 0, 50));
-    state.append_tentative(ProducerId(2), batch(0, 0, 1), false);
-    state.expire(50);
+    restore(&mut state, ProducerId(3), batch(0, 0, 6));
+    state.expire(100, 50);
+    restore(&mut state, ProducerId(3), batch(0, 1, 7));
+    state.append_tentative(ProducerId(2), batch(0, 0, 8), false);
+    state.expire(150, 50);
+    assert_eq!(state.active().len(), 2, "the first was idle for no longer than that");
+    state.expire(151, 50);
     assert_eq!(state.producers.len(), 2);
     assert_eq!(state.active().len(), 1);
+    state.mark_durable(100);
+    state.expire(200, 50);
+    state.expire(201, 50);
+    assert!(state.active().is_empty());
+}
+
+#[test]
+fn a_snapshot_says_when_producers_were_used_however_old_their_records_are() {
+    let mut state = ProducerState::default();
+    restore(&mut state, PID, batch(0, 0, 5));
+    restore(&mut state, ProducerId(3), batch(0, 0, 6));
+    state.expire(100, 50);
+    restore(&mut state, PID, batch(0, 1, 7));
+    let snapshot = state.snapshot(140);
+    assert_eq!(snapshot.iter().map(|p| p.last_timestamp).collect::<Vec<_>>(), [100, 140]);
+
+    let mut again = ProducerState::default();
+    let restored =
+        RestoredProducers { end_offset: 8, producers: snapshot, ..RestoredProducers::default() };
+    again.restore_snapshot(restored, 8);
+    again.expire(151, 50);
+    assert_eq!(again.active().len(), 1, "the idle one had its time before the restart");
+    again.expire(191, 50);
+    assert!(again.active().is_empty());
 }

@@ -100,3 +100,17 @@ async fn an_idle_producer_is_forgotten_at_the_interval_of_its_own() {
     pause(3_000).await;
     assert!(partition.producers().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_of_old_records_is_known_over_a_crash_and_its_batch_again_is_a_duplicate() {
+    let mut machine = Machine::new(36);
+    let broker = machine.start(1).await;
+    let old_ms = START_MS - 400 * 86_400_000;
+    let sent = batch(Some((5, 3, 0)), old_ms, &["a"]);
+    produce(&broker.partition(0), &sent).await.unwrap();
+    machine.kill(broker);
+    let broker = machine.start(1).await;
+    assert_eq!(broker.partition(0).producers().len(), 1);
+    produce(&broker.partition(0), &sent).await.unwrap();
+    assert_eq!(broker.partition(0).offsets().log_end, 1);
+}

@@ -41,7 +41,6 @@ fn cleaner(world: &World, dedupe_buffer_bytes: usize, bytes_max: u64) -> Compact
     };
     let options = CompactorOptions {
         key_prefix: "c".to_owned(),
-        producer_expiration_ms: i64::MAX,
         disk_reserve_bytes: 0,
         dedupe_buffer_bytes,
         policy: CompactionPolicy { bytes_max, ..CompactionPolicy::default() },

@@ -19,7 +19,7 @@ pub struct ProducerUpdate {
     pub coordinator_epoch: i32,
     /// First offset, as far as the extent shows, of the transaction that is open at its end.
     pub txn_first_offset: Option<i64>,
-    /// Largest timestamp among its batches, milliseconds: what expiry counts from.
+    /// Largest timestamp among its batches, milliseconds.
     pub last_timestamp: i64,
     /// Its last batches of that epoch, oldest first, at most five.
     pub batches: Vec<ProducerBatch>,

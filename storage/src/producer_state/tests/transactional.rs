@@ -124,9 +124,9 @@ fn what_is_above_the_lowest_sequence_verified_waits_for_it() {
 fn verifications_expire() {
     let mut state = ProducerState::default();
     let guard = verify(&mut state, 0, 0, true);
-    state.expire(1_000);
+    state.expire(1_050, 50);
     assert!(state.check(&transactional(0, 0), Some(guard)).is_ok());
-    state.expire(1_001);
+    state.expire(1_051, 50);
     assert!(is_invalid_txn_state(&state.check(&transactional(0, 0), Some(guard))));
 }
 
@@ -244,10 +244,12 @@ fn a_roll_back_of_a_first_batch_closes_what_it_opened() {
 #[test]
 fn a_producer_with_an_open_transaction_never_expires() {
     let mut state = open(0);
-    state.expire(i64::MAX);
+    state.expire(0, 50);
+    state.expire(i64::MAX, 50);
     assert_eq!(state.active().len(), 1);
     state.end_tentative(&end(1, true, 0, 2), 1, 5);
     state.mark_durable(2);
-    state.expire(i64::MAX);
+    state.expire(0, 50);
+    state.expire(i64::MAX, 50);
     assert!(state.active().is_empty());
 }

@@ -129,4 +129,5 @@ def verify(bootstrap, topic, acks_path):
     print(f"{len(seen)} rows verified, {nulls} of them with a null key, {len(home)} keys")
 
 
-{"produce": produce, "verify": verify}[sys.argv[1]](*sys.argv[2:])
+if __name__ == "__main__":
+    {"produce": produce, "verify": verify}[sys.argv[1]](*sys.argv[2:])

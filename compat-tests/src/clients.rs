@@ -3,7 +3,9 @@
 //! Checks on what Python clients saw live beside them in `python/*.py`; each script ends with
 //! status 0 only if all of its own checks held, and prints what it compared.
 
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -62,6 +64,36 @@ pub fn java_start(class: &str, arguments: &[&str]) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("start {class}"))
+}
+
+/// Starts our own main class `class` (`java/**`, compiled by scripts/install) beside Apache Kafka's
+/// jars. What it prints and logs is appended to `log`, its temporary files go to `temp`.
+pub fn program_start(class: &str, arguments: &[&str], log: &Path, temp: &Path) -> Result<Child> {
+    let base = crate::cache_dir().join("kafka-4.3.1");
+    let source = crate::source_dir().join("java").join(class.replace('.', "/") + ".java");
+    let compiled = base.join("classes").join(class.replace('.', "/") + ".class");
+    let modified = |path: &Path| std::fs::metadata(path)?.modified();
+    let source = modified(&source).with_context(|| source.display().to_string())?;
+    ensure!(
+        modified(&compiled).is_ok_and(|compiled| compiled > source),
+        "{class} is not compiled, or outdated: run scripts/install kafka"
+    );
+    std::fs::create_dir_all(temp)?;
+    let log = File::options().create(true).append(true).open(log)?;
+    let log4j = crate::source_dir().join("kafka/log4j2.yaml");
+    Command::new("java")
+        .args(["-Xmx256M", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+        .arg(format!("-Dlog4j2.configurationFile=file:{}", log4j.display()))
+        .arg(format!("-Djava.io.tmpdir={}", temp.display()))
+        .arg("-cp")
+        .arg(format!("{}:{}/*", base.join("classes").display(), base.join("libs").display()))
+        .arg(class)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
         .spawn()
         .with_context(|| format!("start {class}"))
 }

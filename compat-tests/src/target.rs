@@ -116,7 +116,11 @@ impl Broker {
 
     /// Starts the broker that `STREAMHOUSE_COMPAT_TARGET` names and waits until it serves.
     pub fn start_with(options: Options) -> Result<Self> {
-        let target = Target::current()?;
+        Self::start_as(Target::current()?, options)
+    }
+
+    /// Starts a broker of this kind, whatever the tests run against, and waits until it serves.
+    pub fn start_as(target: Target, options: Options) -> Result<Self> {
         let kafka = match target {
             Target::StreamHouse => SocketAddr::from(([127, 0, 0, 1], 0)),
             Target::Kafka => free_port_pair()?,

@@ -26,6 +26,7 @@ mod object_class;
 mod operations;
 mod power_loss;
 mod restart;
+mod streams;
 mod sync_error;
 mod transactions;
 mod workload;

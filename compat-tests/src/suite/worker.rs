@@ -54,7 +54,9 @@ impl Worker {
     pub(super) fn classes(paths: &Paths) -> Result<Vec<String>> {
         let mut command = command(paths)?;
         command.arg("list");
-        for jar in ["clients-integration-tests", "_2.13", "server", "tools"] {
+        for jar in
+            ["clients-integration-tests", "streams-integration-tests", "_2.13", "server", "tools"]
+        {
             let separator = if jar.starts_with('_') { "" } else { "-" };
             let jar = format!("suite-libs/kafka{separator}{jar}-4.3.1-test.jar");
             command.arg(paths.base.join(jar));

@@ -52,7 +52,7 @@ public final class Instance implements ClusterInstance {
         for (int id = 0; id < config.numBrokers(); id++) {
             Map<String, String> properties = new HashMap<>(config.serverProperties());
             properties.putAll(config.perServerOverrideProperties().getOrDefault(id, Map.of()));
-            cluster.add(kafkaConfig(id, properties), properties);
+            cluster.add(kafkaConfig(id, config.brokerListenerName().value(), properties), properties);
         }
         cluster.brokers().values().forEach(KafkaBroker::startup);
     }
@@ -72,9 +72,8 @@ public final class Instance implements ClusterInstance {
     }
 
     /** What {@code broker.config()} answers with. */
-    private KafkaConfig kafkaConfig(int id, Map<String, String> properties) {
+    public static KafkaConfig kafkaConfig(int id, String listener, Map<String, String> properties) {
         Map<String, String> all = new HashMap<>(properties);
-        String listener = config.brokerListenerName().value();
         all.put("process.roles", "broker");
         all.put("node.id", String.valueOf(id));
         all.put("controller.quorum.voters", CONTROLLER_ID + "@localhost:0");

@@ -10,6 +10,8 @@ import java.util.stream.Stream;
 
 import kafka.server.QuorumTestHarness;
 
+import org.apache.kafka.streams.integration.utils.EmbeddedKafkaCluster;
+
 import org.apache.kafka.common.test.api.ClusterTemplate;
 import org.apache.kafka.common.test.api.ClusterTest;
 import org.apache.kafka.common.test.api.ClusterTests;
@@ -41,12 +43,18 @@ final class Suite {
             if (Modifier.isAbstract(type.getModifiers())) {
                 return false;
             }
-            return QuorumTestHarness.class.isAssignableFrom(type)
+            return QuorumTestHarness.class.isAssignableFrom(type) || hasEmbeddedCluster(type)
                 || Stream.of(type.getMethods(), type.getDeclaredMethods()).flatMap(Stream::of).anyMatch(Suite::isTest);
         } catch (ClassNotFoundException | LinkageError error) {
             System.err.println("left out, because it cannot be loaded: " + name + ": " + error);
             return false;
         }
+    }
+
+    /** Whether a class of Streams' tests, or one that it extends, holds the cluster. */
+    private static boolean hasEmbeddedCluster(Class<?> type) {
+        return type != null && (hasEmbeddedCluster(type.getSuperclass())
+            || Stream.of(type.getDeclaredFields()).anyMatch(field -> field.getType() == EmbeddedKafkaCluster.class));
     }
 
     private static boolean isTest(Method method) {

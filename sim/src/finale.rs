@@ -26,6 +26,8 @@ use crate::{
 pub const LIVENESS: Duration = Duration::from_secs(60);
 /// Time that dead objects and orphans have to go: their graces, the intervals and some requests.
 const COLLECTION: Duration = Duration::from_secs(180);
+/// How long members come and go once the faults are over: two sessions.
+const RESTLESS: Duration = Duration::from_secs(12);
 const POLL: Duration = Duration::from_millis(100);
 const ROWS_MAX: usize = 100_000;
 /// Where metadata names the newest snapshot of the producers.
@@ -73,11 +75,17 @@ pub async fn finish_transactions(
     Err(Violation::liveness("transactions cannot be made after the faults".to_owned()))
 }
 
-/// Waits until every group is at rest: each partition has one owner.
+/// Lets members come and go on a broker without faults, then waits until every group is at rest: each
+/// partition has one owner.
 ///
 /// # Errors
 /// LIVENESS where one is not.
 pub async fn settle_groups(history: &History, members: &[Arc<Member>]) -> Result<(), Violation> {
+    if members.is_empty() {
+        return Ok(());
+    }
+    tokio::time::sleep(RESTLESS).await;
+    members.iter().for_each(|member| member.calm_down());
     let at_rest = async {
         while unsettled(members).next().is_some() {
             tokio::time::sleep(POLL).await;

@@ -394,9 +394,9 @@ impl Clients {
         }
         for member in &self.members {
             let (member, incarnation) = (Arc::clone(member), incarnation.clone());
-            tokio::spawn(async move { member.run(incarnation, !with_admin).await });
+            tokio::spawn(async move { member.run(incarnation).await });
         }
-        for watcher in self.watchers.iter().filter(|_| with_admin) {
+        for watcher in &self.watchers {
             let (watcher, incarnation) = (Arc::clone(watcher), incarnation.clone());
             tokio::spawn(async move { watcher.run(incarnation).await });
         }

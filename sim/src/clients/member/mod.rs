@@ -7,7 +7,10 @@ mod consumer;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,6 +66,8 @@ pub struct Member {
     topic: SimTopic,
     /// Whether it cuts connections with requests in flight.
     cuts: bool,
+    /// Whether it does nothing any more that a member should not do.
+    calm: AtomicBool,
     rng: Rng,
     history: Arc<History>,
     state: Mutex<State>,
@@ -94,8 +99,8 @@ impl Member {
             changed: false,
             births: 0,
         };
-        let state = Mutex::new(state);
-        let member = Self { name, group_id, protocol, topic, cuts, rng, history, state };
+        let (state, calm) = (Mutex::new(state), AtomicBool::new(false));
+        let member = Self { name, group_id, protocol, topic, cuts, calm, rng, history, state };
         member.begin_anew();
         member
     }
@@ -127,12 +132,16 @@ impl Member {
         self.state().identity.clone()
     }
 
-    /// Takes part for ever; the crash of the broker drops this future. Where it is `calm`, it does
-    /// nothing that a member should not do.
-    pub async fn run(&self, incarnation: Incarnation, calm: bool) {
+    /// From now on it is a good member.
+    pub fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes part for ever; the crash of the broker drops this future.
+    pub async fn run(&self, incarnation: Incarnation) {
         loop {
             let mut client = incarnation.connect(&self.name);
-            let Err(Lost) = self.connected(&mut client, calm).await;
+            let Err(Lost) = self.connected(&mut client).await;
             self.lost_connection();
             tokio::time::sleep(BACKOFF).await;
         }
@@ -144,16 +153,12 @@ impl Member {
         state.say_all = true;
     }
 
-    async fn connected(
-        &self,
-        client: &mut Client,
-        calm: bool,
-    ) -> Result<std::convert::Infallible, Lost> {
+    async fn connected(&self, client: &mut Client) -> Result<std::convert::Infallible, Lost> {
         while !groups::find_coordinator(client, &self.history, &self.group_id).await? {
             tokio::time::sleep(BACKOFF).await;
         }
         loop {
-            if !calm {
+            if !self.calm.load(Ordering::Relaxed) {
                 self.mishap(client).await?;
             }
             match self.protocol {
@@ -189,6 +194,10 @@ impl Member {
                 self.history.event(&format!("{} is silent", self.name));
                 pause(&self.rng, SILENCE_MS_MAX).await;
                 self.history.event(&format!("{} is back", self.name));
+                // It does not know yet what it has missed.
+                if self.rng.below(2) == 0 {
+                    self.commit(client).await?;
+                }
             }
             5 | 6 if self.cuts => return Err(Lost),
             _ => {}

@@ -301,7 +301,7 @@ impl World {
     fn groups(&self, topic: &SimTopic) -> (Vec<Arc<Member>>, Vec<Arc<GroupWatcher>>) {
         let history = &self.history;
         // Apart from the world's generator, so that the rest of a seed stays what it was.
-        let rng = Rng::seeded(self.options.seed ^ 0x6B0_0F5_5EED);
+        let rng = Rng::seeded(self.options.seed ^ 0x6B00_F55E_ED00);
         let (mut members, mut watchers) = (Vec::new(), Vec::new());
         for group in &self.options.groups {
             let group_id = format!("group {:?}", group.protocol);

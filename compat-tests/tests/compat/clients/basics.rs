@@ -13,7 +13,7 @@ const COUNT: usize = 20;
 
 /// What `read` prints of the record number `at` of a client and codec.
 fn record(client: Client, codec: &str, at: usize, offset: usize) -> Value {
-    let key = (at % 3 != 0).then(|| format!("k{at}"));
+    let key = (!at.is_multiple_of(3)).then(|| format!("k{at}"));
     // No record has neither: aiokafka refuses to send that.
     let value = (at % 5 != 4 || key.is_none())
         .then(|| format!("{}-{codec}-{at}{}", client.name(), " padding".repeat(40)));

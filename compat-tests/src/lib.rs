@@ -8,6 +8,7 @@
 //!  tools, clients   Java tools, kcat, librdkafka
 //!  programs         clients of several languages with one command line
 //!  group_history    what the members of a group said, judged line by line
+//!  jvm              Java programs that run until they are stopped or killed
 //!  history          what clients saw, judged event by event
 //!  disk             file systems that fill up or lose power
 //!  strace           system calls that fail or kill
@@ -26,6 +27,7 @@ pub mod clients;
 pub mod disk;
 pub mod group_history;
 pub mod history;
+pub mod jvm;
 pub mod programs;
 pub mod s3;
 pub mod seed;

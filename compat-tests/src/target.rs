@@ -6,6 +6,7 @@
 //! not start.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -259,7 +260,7 @@ impl Broker {
             Target::StreamHouse => self.await_ready_file()?,
             Target::Kafka => {
                 let kafka = self.kafka;
-                self.wait_until_ready(KAFKA_START_TIMEOUT, || TcpStream::connect(kafka).ok())?;
+                self.wait_until_ready(KAFKA_START_TIMEOUT, || answers(kafka).ok())?;
             }
         }
         self.started_in = began.elapsed();
@@ -387,6 +388,17 @@ pub fn streamhouse_binary() -> Result<PathBuf> {
         binary.display()
     );
     Ok(binary)
+}
+
+/// Asks Apache Kafka for its API versions: it listens long before it answers.
+fn answers(kafka: SocketAddr) -> Result<()> {
+    let mut connection = TcpStream::connect(kafka)?;
+    connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+    // Its length, then ApiVersions (18) in version 0, a correlation id and no client id.
+    connection.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff])?;
+    let mut length = [0; 4];
+    connection.read_exact(&mut length)?;
+    Ok(())
 }
 
 /// A port that is free, and so is the next one, which Apache Kafka's controller takes.

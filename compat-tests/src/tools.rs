@@ -123,26 +123,29 @@ impl Drop for Tools {
 }
 
 /// The class behind a tool's shell script.
-fn main_class(tool: &str) -> Result<&'static str> {
+pub(crate) fn main_class(tool: &str) -> Result<&'static str> {
     Ok(match tool {
         "kafka-broker-api-versions" => "org.apache.kafka.tools.BrokerApiVersionsCommand",
         "kafka-cluster" => "org.apache.kafka.tools.ClusterTool",
         "kafka-configs" => "kafka.admin.ConfigCommand",
         "kafka-console-consumer" => "org.apache.kafka.tools.consumer.ConsoleConsumer",
         "kafka-console-producer" => "org.apache.kafka.tools.ConsoleProducer",
+        "kafka-consumer-perf-test" => "org.apache.kafka.tools.ConsumerPerformance",
         "kafka-consumer-groups" => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
         "kafka-delete-records" => "org.apache.kafka.tools.DeleteRecordsCommand",
         "kafka-features" => "org.apache.kafka.tools.FeatureCommand",
         "kafka-get-offsets" => "org.apache.kafka.tools.GetOffsetShell",
         "kafka-groups" => "org.apache.kafka.tools.GroupsCommand",
-        "kafka-log-compaction-tester" => "org.apache.kafka.tools.LogCompactionTester",
         "kafka-leader-election" => "org.apache.kafka.tools.LeaderElectionCommand",
+        "kafka-log-compaction-tester" => "org.apache.kafka.tools.LogCompactionTester",
         "kafka-log-dirs" => "org.apache.kafka.tools.LogDirsCommand",
         "kafka-metadata-quorum" => "org.apache.kafka.tools.MetadataQuorumCommand",
         "kafka-producer-perf-test" => "org.apache.kafka.tools.ProducerPerformance",
         "kafka-reassign-partitions" => "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
         "kafka-topics" => "org.apache.kafka.tools.TopicCommand",
         "kafka-transactions" => "org.apache.kafka.tools.TransactionsCommand",
+        "kafka-verifiable-consumer" => "org.apache.kafka.tools.VerifiableConsumer",
+        "kafka-verifiable-producer" => "org.apache.kafka.tools.VerifiableProducer",
         other => bail!("unknown tool {other}"),
     })
 }

@@ -127,11 +127,34 @@ pub struct Context<'a, Timer> {
     pub now_ms: i64,
     /// Randomness: member ids.
     pub rng: &'a Rng,
+    /// The most bytes that one batch of the log may have.
+    pub(crate) batch_bytes_max: usize,
     pub(crate) timers: &'a mut Timers<Timer>,
     pub(crate) answers: &'a mut Vec<Answer>,
 }
 
+/// The most bytes that a record takes in a batch beside its key and value: the lengths, the deltas
+/// and the count of headers, each at its longest.
+pub(crate) const RECORD_OVERHEAD_MAX: usize = 36;
+/// What a batch takes beside its records.
+const BATCH_OVERHEAD: usize = 61;
+
 impl<Timer: Ord + Clone> Context<'_, Timer> {
+    /// Whether these records surely fit one batch of the log. An operation whose records grow with
+    /// what clients send asks before it changes any soft state: an append that is refused afterwards
+    /// costs the whole shard its soft state.
+    pub(crate) fn fits<R: LogRecord>(&self, records: &[R]) -> bool {
+        let bytes_of = |record: &R| {
+            let encoded = record.encode().ok()?;
+            let value_bytes = encoded.value.as_ref().map_or(0, Bytes::len);
+            Some(encoded.key.len() + value_bytes + RECORD_OVERHEAD_MAX)
+        };
+        let bytes = records.iter().try_fold(BATCH_OVERHEAD, |sum, record| {
+            bytes_of(record).map(|bytes| sum.saturating_add(bytes))
+        });
+        bytes.is_some_and(|bytes| bytes <= self.batch_bytes_max)
+    }
+
     /// Sets a timer, in place of the one with the same key.
     pub fn set_timer(&mut self, timer: Timer, after: Duration) {
         self.timers.set(timer, self.now.saturating_add(after));

@@ -30,6 +30,8 @@ pub struct Driver<S: Shard> {
     pub timers: Timers<S::Timer>,
     /// Monotonic time.
     pub now: Duration,
+    /// What [`Context::fits`] is asked about.
+    pub batch_bytes_max: usize,
     rng: Rng,
 }
 
@@ -48,7 +50,8 @@ impl<S: Shard> Driver<S> {
     }
 
     fn loaded(shard: S, log: Vec<Entry>, now: Duration, rng: Rng) -> Self {
-        let mut driver = Self { shard, log: Vec::new(), timers: Timers::default(), now, rng };
+        let (log_so_far, timers, batch_bytes_max) = (Vec::new(), Timers::default(), usize::MAX);
+        let mut driver = Self { shard, log: log_so_far, timers, now, batch_bytes_max, rng };
         for entry in log {
             driver.replay(entry);
         }
@@ -112,6 +115,7 @@ impl<S: Shard> Driver<S> {
             now: self.now,
             now_ms,
             rng: &self.rng,
+            batch_bytes_max: self.batch_bytes_max,
             timers: &mut self.timers,
             answers: &mut answers,
         };

@@ -3,6 +3,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::{
@@ -54,13 +55,13 @@ impl Log {
             clock: Arc::clone(&deps.clock),
             rng: deps.rng.clone(),
             wal_fs: Arc::clone(&deps.wal_fs),
+            live: self.watch_config(),
         };
         let options = CompactorOptions {
             key_prefix: self.shared().key_prefix.clone(),
             interval: deps.config.compaction_interval,
             policy: deps.config.compaction,
             disk_reserve_bytes: deps.config.disk_reserve_bytes,
-            dedupe_buffer_bytes: deps.config.cleaner_buffer_bytes,
         };
         Compactor::new(compactor_deps, options)
     }
@@ -68,7 +69,7 @@ impl Log {
     /// Cleans compacted topics by the clock, for ever: drop the future to stop.
     async fn clean(self: Arc<Self>, cleaner: Compactor) {
         loop {
-            tokio::time::sleep(self.deps.config.cleaner_backoff).await;
+            self.back_off().await;
             self.seal_for_cleaning().await;
             let round = cleaner.clean_once().await;
             if round.forgotten > 0 {
@@ -82,7 +83,21 @@ impl Log {
     async fn make_forgetting_durable(&self) {
         while let Err(error) = self.snapshot_producers().await {
             warn!(%error, "producer snapshot failed, cleaning waits");
-            tokio::time::sleep(self.deps.config.cleaner_backoff).await;
+            self.back_off().await;
+        }
+    }
+
+    /// Waits for `log.cleaner.backoff.ms`, counted from now, whatever it is changed to meanwhile.
+    async fn back_off(&self) {
+        let mut live = self.watch_config();
+        let began = Instant::now();
+        loop {
+            let until = began + live.borrow_and_update().cleaner_backoff;
+            tokio::select! {
+                () = sleep_until(until) => return,
+                // The sender is this log's own.
+                Ok(()) = live.changed() => {}
+            }
         }
     }
 

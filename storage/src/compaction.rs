@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use common::{ObjectId, clock::SharedClock, rng::Rng};
 use metadata::{Fence, MetadataStore};
+use tokio::sync::watch;
 use tracing::warn;
 
 pub use self::{
@@ -23,6 +24,7 @@ pub use self::{
 };
 use self::{merge::Merge, rewrite::Inputs};
 use crate::{
+    config::LiveLogConfig,
     object::{ExtentTarget, ObjectReader, ObjectStorage, Partitions},
     upload::ObjectsInUse,
     wal::WalFs,
@@ -48,6 +50,8 @@ pub struct CompactorDeps {
     pub rng: Rng,
     /// The disk that a store of local files shares with the WAL.
     pub wal_fs: Arc<dyn WalFs>,
+    /// The memory of a cleaning pass.
+    pub live: watch::Receiver<LiveLogConfig>,
 }
 
 /// How compaction works.
@@ -62,8 +66,6 @@ pub struct CompactorOptions {
     /// Bytes that a merge into local files must leave free: compaction stops long before the
     /// WAL does (design D13).
     pub disk_reserve_bytes: u64,
-    /// Bound on the memory that holds the newest offset per key of one cleaning pass.
-    pub dedupe_buffer_bytes: usize,
 }
 
 impl Default for CompactorOptions {
@@ -73,7 +75,6 @@ impl Default for CompactorOptions {
             interval: Duration::from_secs(30),
             policy: CompactionPolicy::default(),
             disk_reserve_bytes: 1 << 30,
-            dedupe_buffer_bytes: 128 << 20,
         }
     }
 }

@@ -102,8 +102,6 @@ pub struct LogConfig {
     pub seal_age: Duration,
     /// `log.retention.check.interval.ms`.
     pub retention_interval: Duration,
-    /// `producer.id.expiration.ms`.
-    pub producer_expiration_ms: i64,
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_expiration_interval: Duration,
     /// How long an object without a metadata row is left alone.
@@ -118,10 +116,29 @@ pub struct LogConfig {
     pub compaction: CompactionPolicy,
     /// `log.cleaner.enable`: whether compacted topics are compacted by key.
     pub cleaner_enabled: bool,
+    /// What may change while the log runs, as it is at the start.
+    pub live: LiveLogConfig,
+}
+
+/// The settings of the log that may change while it runs ([`crate::Log::reconfigure`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveLogConfig {
     /// `log.cleaner.backoff.ms`: time between two rounds of compaction by key.
     pub cleaner_backoff: Duration,
     /// `log.cleaner.dedupe.buffer.size`: bound on the memory of one cleaning pass, bytes.
     pub cleaner_buffer_bytes: usize,
+    /// `producer.id.expiration.ms`: producers idle for longer are forgotten.
+    pub producer_expiration_ms: i64,
+}
+
+impl Default for LiveLogConfig {
+    fn default() -> Self {
+        Self {
+            cleaner_backoff: Duration::from_secs(15),
+            cleaner_buffer_bytes: 128 << 20,
+            producer_expiration_ms: 86_400_000,
+        }
+    }
 }
 
 impl Default for LogConfig {
@@ -136,7 +153,6 @@ impl Default for LogConfig {
             cache_bytes: 128 << 20,
             seal_age: Duration::from_secs(600),
             retention_interval: Duration::from_secs(300),
-            producer_expiration_ms: 86_400_000,
             producer_expiration_interval: Duration::from_secs(600),
             gc_grace: Duration::from_secs(3600),
             gc_interval: Duration::from_secs(30),
@@ -144,8 +160,7 @@ impl Default for LogConfig {
             compaction_interval: Duration::from_secs(30),
             compaction: CompactionPolicy::default(),
             cleaner_enabled: true,
-            cleaner_backoff: Duration::from_secs(15),
-            cleaner_buffer_bytes: 128 << 20,
+            live: LiveLogConfig::default(),
         }
     }
 }

@@ -47,7 +47,7 @@ mod waiter;
 
 pub use crate::{
     append::{Acks, AppendOrigin, Appended, Ticket},
-    config::{CleanupPolicy, Durability, LogConfig, TopicLogConfig},
+    config::{CleanupPolicy, Durability, LiveLogConfig, LogConfig, TopicLogConfig},
     error::{AppendError, Error, ReadError},
     log::{Log, LogDeps, LogStats},
     marker::EndTransaction,

@@ -12,11 +12,11 @@ use std::{
 
 use common::{ObjectId, PartitionKey, TopicId, clock::SharedClock, rng::Rng, spawn::Spawner};
 use metadata::{EpochStart, Fence, MetadataStore, NewEpochStart, Topic};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{LogConfig, TopicLogConfig},
+    config::{LiveLogConfig, LogConfig, TopicLogConfig},
     error::{AppendError, Error},
     object::{ExtentTarget, ObjectReader, ObjectStorage, Partitions},
     partition::{Closed, Partition, Restored},
@@ -91,6 +91,8 @@ pub struct Log {
     partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
     pub(crate) uploader: OnceLock<UploaderHandle>,
     pub(crate) background: CancellationToken,
+    /// What changes while the log runs: the background tasks watch it.
+    live: watch::Sender<LiveLogConfig>,
     /// One change of durability classes at a time.
     pub(crate) class_changes: Mutex<()>,
 }
@@ -99,6 +101,7 @@ impl Log {
     pub(crate) fn new(shared: Arc<Shared>, deps: LogDeps) -> Self {
         Self {
             shared,
+            live: watch::Sender::new(deps.config.live),
             deps,
             partitions: RwLock::default(),
             uploader: OnceLock::new(),
@@ -109,6 +112,19 @@ impl Log {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Changes the settings that may change while the log runs: at once, also for what waits.
+    pub fn reconfigure(&self, live: LiveLogConfig) {
+        self.live.send_if_modified(|current| std::mem::replace(current, live) != live);
+    }
+
+    pub(crate) fn live_config(&self) -> LiveLogConfig {
+        *self.live.borrow()
+    }
+
+    pub(crate) fn watch_config(&self) -> watch::Receiver<LiveLogConfig> {
+        self.live.subscribe()
     }
 
     /// The partition, if this broker has it.

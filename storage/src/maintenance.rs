@@ -68,8 +68,9 @@ impl Log {
     /// Forgets producers that were idle for `producer.id.expiration.ms`.
     pub(crate) fn expire_producers(&self) {
         let now_ms = self.shared().clock.now_ms();
+        let expiration_ms = self.live_config().producer_expiration_ms;
         for partition in self.partitions() {
-            partition.lock().producers.expire(now_ms, self.deps.config.producer_expiration_ms);
+            partition.lock().producers.expire(now_ms, expiration_ms);
         }
     }
 

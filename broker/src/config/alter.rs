@@ -173,13 +173,15 @@ fn alter_list(old: &str, given: &str, operation: AlterOperation) -> String {
 /// Checks a broker's dynamic settings key by key; `for_all` is whether they are for all brokers.
 ///
 /// # Errors
-/// As Kafka; but for keys that nobody knows, which Kafka stores without a word.
+/// As Kafka, which keeps names that it does not know; and for keys of security, which is not built.
 pub fn check_broker(settings: &Settings, for_all: bool) -> Result<(), AlterError> {
     let list = |mode: UpdateMode| -> Vec<&str> {
         let has = |name: &&String| names::broker_key(name).is_some_and(|key| key.mode == mode);
         settings.keys().filter(has).map(String::as_str).collect()
     };
-    let fixed = list(UpdateMode::ReadOnly);
+    let elsewhere = settings.keys().map(String::as_str);
+    let elsewhere = elsewhere.filter(|name| names::is_refused_elsewhere(name));
+    let fixed: Vec<_> = list(UpdateMode::ReadOnly).into_iter().chain(elsewhere).collect();
     if !fixed.is_empty() {
         let message = format!("Cannot update these configs dynamically: [{}]", fixed.join(", "));
         return Err(AlterError::invalid_request(message));
@@ -193,15 +195,9 @@ pub fn check_broker(settings: &Settings, for_all: bool) -> Result<(), AlterError
         )));
     }
     for (name, text) in settings {
-        let Some(key) = names::broker_key(name) else {
-            let hint = names::nearest_broker_key(name)
-                .map(|nearest| format!(". Did you mean {nearest}?"))
-                .unwrap_or_default();
-            return Err(AlterError::invalid_request(format!(
-                "Unknown broker config name: {name}{hint}"
-            )));
-        };
-        key.parse(text).map_err(|error| AlterError::invalid_request(error.to_string()))?;
+        if let Some(key) = names::broker_key(name) {
+            key.parse(text).map_err(|error| AlterError::invalid_request(error.to_string()))?;
+        }
     }
     Ok(())
 }
@@ -294,8 +290,10 @@ mod tests {
             "Invalid value abc for configuration message.max.bytes: Not a number of type INT"
         );
         assert_eq!(
-            message(&[("message.max.byte", "1")], false),
-            "Unknown broker config name: message.max.byte. Did you mean message.max.bytes?"
+            message(&[("num.partitions", "2"), ("ssl.client.auth", "none")], false),
+            "Cannot update these configs dynamically: [num.partitions, ssl.client.auth]"
         );
+        // Kafka keeps what it does not know.
+        check_broker(&settings(&[("my.plugin.key", "1")]), true).unwrap();
     }
 }

@@ -6,7 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use common::NodeId;
-use storage::LogConfig;
+use storage::{LiveLogConfig, LogConfig};
 
 pub use super::coordinator::{CoordinatorConfig, InternalTopicConfig};
 use super::{
@@ -265,15 +265,17 @@ fn read_log(read: &Read<'_>, memory: &MemoryParts) -> Result<LogConfig, String> 
         cache_bytes: u64::try_from(memory.cache).unwrap_or(u64::MAX),
         seal_age: read.millis("streamhouse.wal.seal.age.ms")?,
         retention_interval: read.millis("log.retention.check.interval.ms")?,
-        producer_expiration_ms: read.count("producer.id.expiration.ms")?,
         producer_expiration_interval: read.millis("producer.id.expiration.check.interval.ms")?,
         gc_grace: read.millis("streamhouse.object.gc.grace.ms")?,
         gc_interval: read.millis("streamhouse.object.gc.interval.ms")?,
         gc_orphan_interval: read.millis("streamhouse.object.gc.orphan.interval.ms")?,
         compaction_interval: read.millis("streamhouse.object.compaction.interval.ms")?,
         cleaner_enabled: read.flag("log.cleaner.enable")?,
-        cleaner_backoff: read.millis("log.cleaner.backoff.ms")?.max(CLEANER_BACKOFF_MIN),
-        cleaner_buffer_bytes: read.count("log.cleaner.dedupe.buffer.size")?,
+        live: LiveLogConfig {
+            cleaner_backoff: read.millis("log.cleaner.backoff.ms")?.max(CLEANER_BACKOFF_MIN),
+            cleaner_buffer_bytes: read.count("log.cleaner.dedupe.buffer.size")?,
+            producer_expiration_ms: read.count("producer.id.expiration.ms")?,
+        },
         ..LogConfig::default()
     };
     config.disk_reserve_bytes = read.count("streamhouse.disk.reserve.bytes")?;
@@ -355,6 +357,10 @@ fn check_requirements(read: &Read<'_>) -> Result<(), String> {
         Ok(())
     };
     at_least_one("log.roll.ms", "greater than or equal to 1")?;
+    if number("log.cleaner.dedupe.buffer.size") / number("log.cleaner.threads").max(1) <= 1 << 20 {
+        let why = "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.";
+        return Err(format!("requirement failed: {why}"));
+    }
     if number("log.retention.ms") != -1 {
         let suffix = "unlimited (-1) or, greater than or equal to 1";
         at_least_one("log.retention.ms", suffix)?;

@@ -12,12 +12,13 @@ use std::{
 use common::NodeId;
 use metadata::{Fence, MetadataStore};
 use storage::TopicLogConfig;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{
     alter::{self, AlterError, Settings},
     broker::BrokerConfig,
     effective::Layers,
+    names,
     sources::{ConfigErrors, StaticConfig},
     topic,
 };
@@ -127,6 +128,7 @@ impl Configs {
             Scope::ThisBroker => &mut layers.node,
         };
         let new = alter(old)?;
+        let unknown: Vec<_> = new.keys().filter(|name| !old.contains_key(*name)).cloned().collect();
         alter::check_broker(&new, scope == Scope::AllBrokers)?;
         let is_changed = *old != new;
         old.clone_from(&new);
@@ -142,6 +144,10 @@ impl Configs {
         *version = store.set_broker_configs(fence, node, *version, new).await?;
         let current = Current { layers: Arc::new(layers), broker: Arc::new(broker) };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        for name in unknown.iter().filter(|name| names::broker_key(name).is_none()) {
+            let meant = names::nearest_broker_key(name);
+            warn!(name, ?meant, "a setting that means nothing here is kept, as Kafka keeps it");
+        }
         Ok(true)
     }
 }

@@ -178,6 +178,22 @@ impl Layers {
         })
     }
 
+    /// The names that AlterConfigs has set and that nobody knows, with the layers that set them,
+    /// strongest first: for this broker, or for all brokers only.
+    #[must_use]
+    pub fn unknown(&self, for_all: bool) -> BTreeMap<&str, Vec<ConfigSource>> {
+        let node = self.node.keys().filter(|_| !for_all);
+        let node = node.map(|name| (name, ConfigSource::DynamicBroker));
+        let cluster = self.cluster.keys().map(|name| (name, ConfigSource::DynamicDefaultBroker));
+        let mut unknown: BTreeMap<&str, Vec<ConfigSource>> = BTreeMap::new();
+        for (name, source) in node.chain(cluster) {
+            if names::broker_key(name).is_none() {
+                unknown.entry(name).or_default().push(source);
+            }
+        }
+        unknown
+    }
+
     /// A topic key as DescribeConfigs shows it for a topic with these overrides.
     #[must_use]
     pub fn describe_topic(

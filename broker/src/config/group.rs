@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use coordinator::group::consumer::{GroupOverrides, GroupOverridesSource};
@@ -14,7 +14,7 @@ use metadata::{Fence, MetadataStore};
 
 use super::{
     alter::{AlterError, Settings},
-    dynamic::ChangeError,
+    dynamic::{ChangeError, Configs},
     effective::Layers,
     names,
     value::Value,
@@ -82,7 +82,7 @@ impl GroupConfigs {
     }
 }
 
-impl GroupOverridesSource for GroupConfigs {
+impl GroupConfigs {
     fn overrides(&self, group_id: &str) -> GroupOverrides {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         let Some(configs) = current.get(group_id) else { return GroupOverrides::default() };
@@ -91,6 +91,29 @@ impl GroupOverridesSource for GroupConfigs {
             consumer_session_timeout_ms: number("consumer.session.timeout.ms"),
             consumer_heartbeat_interval_ms: number("consumer.heartbeat.interval.ms"),
             consumer_assignment_interval_ms: number("consumer.assignment.interval.ms"),
+        }
+    }
+}
+
+/// What the group coordinator asks at each request: a group's own settings, over those of the broker
+/// that may change while it runs.
+#[derive(Debug)]
+pub(crate) struct GroupSettings {
+    /// The groups' own.
+    pub(crate) groups: Arc<GroupConfigs>,
+    /// The broker's.
+    pub(crate) broker: Arc<Configs>,
+}
+
+impl GroupOverridesSource for GroupSettings {
+    fn overrides(&self, group_id: &str) -> GroupOverrides {
+        let own = self.groups.overrides(group_id);
+        let interval_ms = self.broker.broker().coordinator.groups.consumer_assignment_interval_ms;
+        GroupOverrides {
+            consumer_assignment_interval_ms: own
+                .consumer_assignment_interval_ms
+                .or(Some(interval_ms)),
+            ..own
         }
     }
 }

@@ -6,12 +6,14 @@
 //! `streamhouse.`. The rows are in `names/{topic,broker,own,group}.rs`.
 
 mod broker;
+mod elsewhere;
 mod group;
 mod own;
 mod topic;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+pub use self::elsewhere::is_refused_elsewhere;
 use super::value::{ConfigType, Validator, Value, ValueError};
 
 /// When a changed value takes hold (KIP-226).

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use common::{NodeId, clock::SharedClock, rng::Rng, spawn::Spawner};
 use coordinator::{
-    group::GroupCoordinator,
+    group::{GroupCoordinator, consumer::GroupOverridesSource},
     runtime::RuntimeDeps,
     topics::TopicSource,
     transaction::{
@@ -39,11 +39,7 @@ use tokio::sync::watch;
 
 pub use self::internal_topics::InternalTopic;
 use self::{markings::Markings, topic_image::Topics, topic_log::TopicLog};
-use crate::{
-    catalog::Catalog,
-    config::{broker::CoordinatorConfig, group::GroupConfigs},
-    topic_name,
-};
+use crate::{catalog::Catalog, config::broker::CoordinatorConfig, topic_name};
 
 /// What the coordinators are made of.
 #[derive(Debug)]
@@ -52,7 +48,7 @@ pub(crate) struct CoordinationDeps<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) log: &'a Arc<Log>,
     pub(crate) config: &'a CoordinatorConfig,
-    pub(crate) group_configs: &'a Arc<GroupConfigs>,
+    pub(crate) group_settings: Arc<dyn GroupOverridesSource>,
     pub(crate) clock: &'a SharedClock,
     pub(crate) rng: &'a Rng,
     pub(crate) spawner: &'a Spawner,
@@ -92,7 +88,7 @@ impl Coordination {
         let groups = GroupCoordinator::new(
             runtime_deps("groups", topic_name::CONSUMER_OFFSETS),
             Arc::new(deps.config.groups.clone()),
-            Arc::<GroupConfigs>::clone(deps.group_configs),
+            Arc::clone(&deps.group_settings),
             topics,
         );
         let markings = Markings::new(deps.catalog.clone(), Arc::clone(deps.log), groups.clone());

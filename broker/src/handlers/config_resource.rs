@@ -236,10 +236,13 @@ async fn change_group(
     Ok(())
 }
 
-/// Hands changed settings to the network side and to the topics that take them as defaults.
+/// Hands changed settings to the network side, to the log and to the topics that take them as
+/// defaults. Groups read theirs at each request.
 async fn apply(broker: &Arc<Broker>) -> Result<(), AlterError> {
     let port = broker.options().advertised.port;
-    broker.set_options(broker.configs.broker().options(port));
+    let config = broker.configs.broker();
+    broker.set_options(config.options(port));
+    broker.log.reconfigure(config.log.live);
     broker.catalog.refresh_configs().await.map_err(|failure| {
         warn!(error = %failure, "changed defaults did not reach every topic");
         AlterError { code: error::catalog(&failure), message: failure.to_string() }

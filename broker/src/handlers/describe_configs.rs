@@ -30,6 +30,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct DescribeConfigs;
 
+/// Kafka's type of a key that nobody knows (`ConfigType.UNKNOWN`).
+const TYPE_UNKNOWN: i8 = 0;
+
 /// Why a resource is not described.
 type Refusal = (ErrorCode, String);
 /// A key and its values.
@@ -70,7 +73,11 @@ impl Handler for DescribeConfigs {
     ) -> DescribeConfigsResponse {
         let results = request.resources.iter().map(|resource| match describe(broker, resource) {
             Ok(described) => DescribeConfigsResult {
-                configs: shown(described, resource, &request),
+                configs: {
+                    let mut configs = shown(described, resource, &request);
+                    configs.extend(unknown(broker, resource, &request));
+                    configs
+                },
                 ..result(resource)
             },
             Err((error, why)) => {
@@ -152,6 +159,45 @@ fn describe_broker(broker: &Broker, name: &str) -> Result<Described, Refusal> {
     }
 }
 
+/// What nobody knows may be a secret: it is named, and its value is not shown, as in Kafka.
+fn unknown(
+    broker: &Broker,
+    resource: &DescribeConfigsResource,
+    request: &DescribeConfigsRequest,
+) -> Vec<DescribeConfigsResourceResult> {
+    if ResourceType::from_id(resource.resource_type) != Some(ResourceType::Broker) {
+        return Vec::new();
+    }
+    let layers = broker.configs.layers();
+    let asked = asked(resource);
+    let unknown = layers.unknown(resource.resource_name.is_empty());
+    let unknown = unknown.into_iter().filter(|(name, _)| asked.is_empty() || asked.contains(name));
+    let shown = unknown.map(|(name, sources)| DescribeConfigsResourceResult {
+        name: name.to_owned(),
+        value: None,
+        read_only: true,
+        config_source: sources.first().map_or(ConfigSource::Default, |source| *source) as i8,
+        is_sensitive: true,
+        synonyms: sources
+            .iter()
+            .filter(|_| request.include_synonyms)
+            .map(|source| DescribeConfigsSynonym {
+                name: name.to_owned(),
+                value: None,
+                source: *source as i8,
+            })
+            .collect(),
+        config_type: TYPE_UNKNOWN,
+        documentation: None,
+    });
+    shown.collect()
+}
+
+/// The keys that are asked for; none is all of them.
+fn asked(resource: &DescribeConfigsResource) -> BTreeSet<&str> {
+    resource.configuration_keys.iter().flatten().map(String::as_str).collect()
+}
+
 /// The id in force is the one that is kept with the data, whatever the configuration leaves out.
 fn own(broker: &Broker, mut config: DescribedConfig) -> DescribedConfig {
     if matches!(config.name, "node.id" | "broker.id") {
@@ -177,8 +223,7 @@ fn shown(
     resource: &DescribeConfigsResource,
     request: &DescribeConfigsRequest,
 ) -> Vec<DescribeConfigsResourceResult> {
-    let keys = resource.configuration_keys.iter().flatten().map(String::as_str);
-    let asked: BTreeSet<&str> = keys.collect();
+    let asked = asked(resource);
     described
         .into_iter()
         .filter(|(key, _)| asked.is_empty() || asked.contains(key.name))

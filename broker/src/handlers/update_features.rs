@@ -71,7 +71,12 @@ fn check(broker: &Broker, update: &FeatureUpdateKey) -> Result<(), String> {
         |why: &str| Err(format!("Invalid update version {level} for feature {name}. {why}"));
     let controller = format!("Local controller {}", broker.node_id);
     let Some(feature) = FEATURES.iter().find(|feature| feature.name == name) else {
-        return invalid(&format!("{controller} does not support this feature."));
+        // Of a feature that is not there everybody supports level 0, so Kafka looks it up first.
+        return if level == 0 {
+            invalid(&format!("Feature {name} not found."))
+        } else {
+            invalid(&format!("{controller} does not support this feature."))
+        };
     };
     if !(UPGRADE..=UNSAFE_DOWNGRADE).contains(&update.upgrade_type) {
         return invalid("The controller does not support the given upgrade type.");

@@ -324,6 +324,39 @@ fn cluster_tools_get_sensible_answers_from_a_broker_without_replicas() {
 }
 
 #[test]
+fn features_are_described_mapped_and_refused() {
+    let mut s = setup();
+    let t = &mut s.tools;
+    let out = t.ok("kafka-features describe").unwrap();
+    for (feature, level) in
+        [("metadata.version", "4.3-IV0"), ("group.version", "1"), ("transaction.version", "2")]
+    {
+        let line = out.lines().find(|line| line.starts_with(&format!("Feature: {feature}")));
+        let line = line.unwrap_or_else(|| panic!("no {feature} in:\n{out}"));
+        assert_contains(line, &format!("SupportedMaxVersion: {level}"));
+        assert_contains(line, &format!("FinalizedVersionLevel: {level}"));
+    }
+    let out = t.ok("kafka-features version-mapping --release-version 4.3").unwrap();
+    assert_contains(&out, "transaction.version=2");
+    let out = t.ok("kafka-features feature-dependencies --feature transaction.version=2").unwrap();
+    assert_contains(&out, "has no dependencies");
+    // What is in force is accepted.
+    for level in ["transaction.version=2", "group.version=1", "metadata.version=30"] {
+        let out = t.ok(&format!("kafka-features upgrade --feature {level}")).unwrap();
+        assert_contains(&out, "was upgraded to");
+    }
+    for (command, why) in [
+        ("upgrade --feature transaction.version=1", "Can't downgrade the version of this feature"),
+        ("upgrade --feature transaction.version=9", "only supports versions 0-2"),
+        ("upgrade --feature nosuch.version=1", "does not support this feature"),
+        ("disable --feature nosuch.version", "Feature nosuch.version not found."),
+        ("upgrade --metadata 4.0-IV0", "Can't downgrade the version of this feature"),
+    ] {
+        assert_contains(&t.fails(&format!("kafka-features {command}")).unwrap(), why);
+    }
+}
+
+#[test]
 fn producer_perf_test_runs_with_every_codec_and_acks() {
     let mut s = setup();
     let t = &mut s.tools;
@@ -342,4 +375,19 @@ fn producer_perf_test_runs_with_every_codec_and_acks() {
     let total: i64 =
         out.lines().map(|l| l.rsplit(':').next().unwrap().parse::<i64>().unwrap()).sum();
     assert_eq!(total, 140_000);
+
+    for protocol in ["classic", "consumer"] {
+        let line = format!(
+            "kafka-consumer-perf-test --topic p --num-records 140000 --timeout 20000 --group {protocol} \
+             --command-property group.protocol={protocol}"
+        );
+        let out = t.ok(&line).unwrap();
+        let figures: Vec<_> = out.lines().last().unwrap().split(", ").collect();
+        assert_eq!(figures[4], "140000", "{out}");
+        // It commits when it closes.
+        let out = t.ok(&format!("kafka-consumer-groups --describe --group {protocol}")).unwrap();
+        let rows = out.lines().filter(|line| line.starts_with(protocol));
+        let committed = rows.map(|row| row.split_whitespace().nth(3).unwrap().parse::<i64>());
+        assert_eq!(committed.map(Result::unwrap).sum::<i64>(), 140_000, "{out}");
+    }
 }

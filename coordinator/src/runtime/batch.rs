@@ -7,11 +7,10 @@ use protocol::{
     records::{BatchBuilder, Compression, NO_SEQUENCE, RecordError as BatchError},
 };
 
-use crate::{log::LogError, shard::LogRecord};
-
-/// The most bytes that a record takes in a batch beside its key and value: the lengths, the deltas
-/// and the count of headers, each at its longest.
-const RECORD_OVERHEAD_MAX: usize = 36;
+use crate::{
+    log::LogError,
+    shard::{LogRecord, RECORD_OVERHEAD_MAX},
+};
 
 /// One batch, and the records in it.
 pub(super) struct Encoded<R> {

@@ -116,6 +116,13 @@ impl FakeLog {
         drop(self.lock().push(&builder.build().unwrap()));
     }
 
+    /// Takes the last batch away, as a repair by hand would.
+    pub(crate) fn mend(&self) {
+        let mut state = self.lock();
+        state.batches.pop();
+        state.synced = state.batches.len();
+    }
+
     pub(crate) fn len(&self) -> i64 {
         let state = self.lock();
         state.end(state.batches.len())

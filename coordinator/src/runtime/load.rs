@@ -30,6 +30,14 @@ const RETRY_WAITS: [Duration; 4] = [
     Duration::from_secs(2),
     Duration::from_secs(10),
 ];
+/// The waits between attempts where the log is damaged, the last one again and again: somebody has to
+/// mend it, or delete the records with it, and no restart should be needed to see that.
+const DAMAGED_WAITS: [Duration; 4] = [
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+    Duration::from_secs(300),
+];
 
 impl<S: Shard> Inner<S> {
     pub(super) fn spawn_load(self: &Arc<Self>, slot: Arc<Slot<S>>, incarnation: u64) {
@@ -43,7 +51,7 @@ impl<S: Shard> Inner<S> {
     }
 
     async fn load(&self, slot: &Slot<S>, incarnation: u64) {
-        let mut attempt = 0;
+        let (mut attempt, mut damaged_attempt) = (0, 0);
         loop {
             let started = self.deps.clock.monotonic();
             let (coordinator, partition) = (self.deps.name, slot.partition);
@@ -60,9 +68,17 @@ impl<S: Shard> Inner<S> {
                     return;
                 }
                 Err(LogError::Damaged(reason)) => {
-                    error!(coordinator, partition, reason, "the shard cannot be loaded");
+                    let wait = DAMAGED_WAITS[damaged_attempt.min(DAMAGED_WAITS.len() - 1)];
+                    error!(
+                        coordinator,
+                        partition,
+                        reason,
+                        next_attempt_s = wait.as_secs(),
+                        "the shard cannot be loaded"
+                    );
                     self.settle(slot, incarnation, Phase::Failed);
-                    return;
+                    damaged_attempt += 1;
+                    sleep(wait).await;
                 }
                 Err(error) => {
                     let wait = RETRY_WAITS[attempt.min(RETRY_WAITS.len() - 1)];
@@ -95,6 +111,7 @@ impl<S: Shard> Inner<S> {
             now: self.deps.clock.monotonic(),
             now_ms: self.deps.clock.now_ms(),
             rng: &self.deps.rng,
+            batch_bytes_max: self.deps.log.batch_bytes_max(slot.partition),
             timers: &mut timers,
             answers: &mut answers,
         });

@@ -70,7 +70,7 @@ pub struct RuntimeStats {
     pub active: usize,
     /// Partitions that are being loaded.
     pub loading: usize,
-    /// Partitions that could not be loaded.
+    /// Partitions that could not be loaded, and are tried again from time to time.
     pub failed: usize,
     /// Loads so far.
     pub loads: u64,
@@ -312,7 +312,7 @@ impl<S: Shard> Inner<S> {
         let incarnation = state.incarnation;
         let active = state.active()?;
         let mut answers = Vec::new();
-        let outcome = self.operate(active, &mut answers, operation);
+        let outcome = self.operate(slot.partition, active, &mut answers, operation);
         let Outcome { records, response, in_parts } = outcome;
         let appended = self.append(slot.partition, active, records, in_parts, transaction);
         if let Err(refused) = appended {
@@ -337,6 +337,7 @@ impl<S: Shard> Inner<S> {
     /// Calls an operation. A panic in it leaves the shard half changed: the process stops.
     fn operate<R>(
         &self,
+        partition: i32,
         active: &mut Active<S>,
         answers: &mut Vec<Answer>,
         operation: impl FnOnce(&mut S, &mut Context<'_, S::Timer>) -> Outcome<R, S::Record>,
@@ -345,6 +346,7 @@ impl<S: Shard> Inner<S> {
             now: self.deps.clock.monotonic(),
             now_ms: self.deps.clock.now_ms(),
             rng: &self.deps.rng,
+            batch_bytes_max: self.deps.log.batch_bytes_max(partition),
             timers: &mut active.timers,
             answers,
         };

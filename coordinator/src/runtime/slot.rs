@@ -35,7 +35,7 @@ pub(super) struct State<S: Shard> {
 pub(super) enum Phase<S: Shard> {
     Loading,
     Active(Box<Active<S>>),
-    /// The log cannot be read: a human has to look.
+    /// The log cannot be read: a human has to look. It is tried again all the same.
     Failed,
     Unloaded,
 }

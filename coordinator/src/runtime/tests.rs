@@ -279,7 +279,7 @@ fn loading_waits_for_what_is_appended_and_not_yet_durable() {
 }
 
 #[test]
-fn a_failing_storage_is_asked_again_and_a_damaged_log_is_not() {
+fn a_failing_storage_and_a_damaged_log_are_asked_again() {
     run(async {
         let log = FakeLog::new();
         log.put(&[1], None);
@@ -291,10 +291,18 @@ fn a_failing_storage_is_asked_again_and_a_damaged_log_is_not() {
     });
     run(async {
         let log = FakeLog::new();
+        log.put(&[7], None);
         log.put_raw(b"\0\x01", None);
         let runtime = started(&log).await;
         assert_eq!(sum(&runtime).await, Err(ErrorCode::CoordinatorNotAvailable));
+        sleep(Duration::from_secs(10)).await;
+        // It was tried again, and says so all the time.
+        assert_eq!(sum(&runtime).await, Err(ErrorCode::CoordinatorNotAvailable));
         assert_eq!(runtime.stats().failed, 1);
+        log.mend();
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(sum(&runtime).await, Ok(7));
+        assert_eq!(runtime.stats().failed, 0);
     });
 }
 

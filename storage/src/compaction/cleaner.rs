@@ -214,8 +214,9 @@ impl Compactor {
         target: &dyn ExtentTarget,
         cleanable: &Cleanable,
     ) -> Result<OffsetMap, crate::Error> {
+        let buffer_bytes = self.deps.live.borrow().cleaner_buffer_bytes;
         let hash_key = (self.deps.rng.next_u64(), self.deps.rng.next_u64());
-        let mut map = OffsetMap::new(self.options.dedupe_buffer_bytes, hash_key);
+        let mut map = OffsetMap::new(buffer_bytes, hash_key);
         let dirty = cleanable.dirty();
         let from = cleanable.first_dirty;
         map.cover(from - 1);

@@ -28,6 +28,7 @@ fn compactor_with_reserve(world: &World, disk_reserve_bytes: u64) -> Compactor {
         clock: Arc::clone(&world.clock),
         rng: world.rng.clone(),
         wal_fs: Arc::clone(&world.wal_fs),
+        live: watch::Sender::new(LiveLogConfig::default()).subscribe(),
     };
     let options = CompactorOptions {
         key_prefix: "c".to_owned(),

@@ -90,7 +90,7 @@ async fn what_has_no_timestamp_goes_with_what_follows_it() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_producer_is_forgotten_at_the_interval_of_its_own() {
     let mut machine = Machine::new(35);
-    machine.config.producer_expiration_ms = 10_000;
+    machine.config.live.producer_expiration_ms = 10_000;
     machine.config.producer_expiration_interval = std::time::Duration::from_millis(500);
     let broker = machine.start(1).await;
     let partition = broker.partition(0);

@@ -63,7 +63,7 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Kafka's purge interval of waiting fetches.";
     "follower.replication.throttled.rate" Long = Some("9223372036854775807"), AtLeast(0), ClusterWide, Inert:
         "Kafka's bytes a second of throttled replication, on the follower's side.";
-    "group.consumer.assignment.interval.ms" Int = Some("1000"), AtLeast(0), ReadOnly, Acts:
+    "group.consumer.assignment.interval.ms" Int = Some("1000"), AtLeast(0), ClusterWide, Acts:
         "Least time between two assignments of a consumer group (KIP-1263).";
     "group.consumer.assignor.offload.enable" Boolean = Some("true"), Any, ReadOnly, Inert:
         "Kafka's thread for assignments; they are computed in place here.";
@@ -121,14 +121,16 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Security protocol of each listener name; only PLAINTEXT is supported.";
     "listeners" List = Some("PLAINTEXT://127.0.0.1:9092"), NonEmptyList, ReadOnly, Acts:
         "Addresses to listen on, as NAME://host:port; an empty host is all addresses, port 0 a free one.";
-    "log.cleaner.backoff.ms" Long = Some("15000"), AtLeast(0), ReadOnly, Acts:
+    "log.cleaner.backoff.ms" Long = Some("15000"), AtLeast(0), ClusterWide, Acts:
         "Time between two rounds of compaction by key.";
-    "log.cleaner.dedupe.buffer.size" Long = Some("134217728"), Any, ReadOnly, Acts:
+    "log.cleaner.dedupe.buffer.size" Long = Some("134217728"), Any, ClusterWide, Acts:
         "Most memory for the keys of one pass of compaction; a partition with more keys takes several passes.";
     "log.cleaner.delete.retention.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Acts:
         "Default of the topic key delete.retention.ms.";
     "log.cleaner.enable" Boolean = Some("true"), Any, ReadOnly, Acts:
         "Whether topics with cleanup.policy=compact are compacted.";
+    "log.cleaner.io.buffer.load.factor" Double = Some("0.9"), Any, ClusterWide, Inert:
+        "Kafka's fill of its table of keys; ours is not made in advance.";
     "log.cleaner.io.buffer.size" Int = Some("524288"), AtLeast(0), ClusterWide, Inert:
         "Kafka's read and write buffers of the log cleaner.";
     "log.cleaner.io.max.bytes.per.second" Double = Some("1.7976931348623157E308"), Any, ClusterWide, Inert:
@@ -245,7 +247,7 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Kafka's roles of this process; StreamHouse is always both.";
     "producer.id.expiration.check.interval.ms" Int = Some("600000"), AtLeast(1), ReadOnly, Acts:
         "How often producers are checked for expiration.";
-    "producer.id.expiration.ms" Int = Some("86400000"), AtLeast(1), ReadOnly, Acts:
+    "producer.id.expiration.ms" Int = Some("86400000"), AtLeast(1), ClusterWide, Acts:
         "How long the state of an idle idempotent producer is kept.";
     "producer.purgatory.purge.interval.requests" Int = Some("1000"), Any, ReadOnly, Inert:
         "Kafka's purge interval of waiting produces.";

@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use protocol::messages::incremental_alter_configs::AlterableConfig;
+use std::sync::Arc;
+
+use coordinator::group::consumer::GroupOverridesSource as _;
+use protocol::messages::{
+    describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
+    incremental_alter_configs::AlterableConfig,
+};
 
 use super::*;
 use crate::{
-    config::names,
+    config::{effective::ConfigSource, group::GroupSettings, names},
     handlers::test_support::{create, refusal, start},
     testing::{Client, TestBroker, World},
 };
@@ -201,6 +207,20 @@ async fn broker_errors_are_those_of_kafka() {
             "Cannot update these configs dynamically: [num.partitions]",
         ),
         (
+            set("1", "ssl.keystore.location", "/key"),
+            "Cannot update these configs dynamically: [ssl.keystore.location]",
+        ),
+        (
+            set("1", "group.consumer.assignment.interval.ms", "50000"),
+            "group.consumer.assignment.interval.ms must be less than or equal to \
+             group.consumer.max.assignment.interval.ms",
+        ),
+        (
+            set("1", "log.cleaner.dedupe.buffer.size", "1000"),
+            "requirement failed: log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner \
+             thread.",
+        ),
+        (
             set("1", "message.max.bytes", "abc"),
             "Invalid value abc for configuration message.max.bytes: Not a number of type INT",
         ),
@@ -216,8 +236,53 @@ async fn broker_errors_are_those_of_kafka() {
         let expected = refusal(ErrorCode::InvalidRequest, message);
         assert_eq!(alter_one(&mut client, asked).await, expected);
     }
-    let unknown = alter_one(&mut client, set("1", "message.max.byte", "1")).await;
-    assert!(unknown.1.unwrap().contains("Did you mean message.max.bytes?"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_nobody_knows_are_kept_and_named_but_not_shown() {
+    let (broker, mut client) = start(&[]).await;
+    for name in ["", "1"] {
+        let set = resource(4, name, &[("my.plugin.key", SET, Some("secret"))]);
+        assert_eq!(alter_one(&mut client, set).await, (0, None));
+    }
+    let layers = broker.broker.configs.layers();
+    let (node, cluster) = (ConfigSource::DynamicBroker, ConfigSource::DynamicDefaultBroker);
+    assert_eq!(layers.unknown(false), [("my.plugin.key", vec![node, cluster])].into());
+    assert_eq!(layers.unknown(true), [("my.plugin.key", vec![cluster])].into());
+    let described = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: 4,
+            resource_name: "1".to_owned(),
+            configuration_keys: Some(vec!["my.plugin.key".to_owned()]),
+        }],
+        include_synonyms: true,
+        include_documentation: false,
+    };
+    let described = client.call(&described, 4).await.unwrap().results.remove(0).configs;
+    let [only] = described.as_slice() else { panic!("{described:?}") };
+    assert_eq!((only.value.as_deref(), only.is_sensitive, only.config_type), (None, true, 0));
+    assert_eq!((only.config_source, only.synonyms.len()), (node as i8, 2));
+    for name in ["", "1"] {
+        let delete = resource(4, name, &[("my.plugin.key", DELETE, None)]);
+        assert_eq!(alter_one(&mut client, delete).await, (0, None));
+    }
+    assert!(broker.broker.configs.layers().unknown(false).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_assignment_interval_of_groups_changes_while_the_broker_runs() {
+    let (broker, mut client) = start(&[]).await;
+    let settings = GroupSettings {
+        groups: Arc::clone(&broker.broker.group_configs),
+        broker: Arc::clone(&broker.broker.configs),
+    };
+    let interval_ms = |group: &str| settings.overrides(group).consumer_assignment_interval_ms;
+    assert_eq!(interval_ms("g"), Some(1_000));
+    let set = resource(4, "", &[("group.consumer.assignment.interval.ms", SET, Some("0"))]);
+    assert_eq!(alter_one(&mut client, set).await, (0, None));
+    let own = resource(32, "g", &[("consumer.assignment.interval.ms", SET, Some("7"))]);
+    assert_eq!(alter_one(&mut client, own).await, (0, None));
+    assert_eq!((interval_ms("g"), interval_ms("h")), (Some(7), Some(0)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,6 +42,7 @@ async fn errors_are_those_of_kafka() {
     let (_broker, mut client) = start(&[]).await;
     let cases = [
         ("nope", 1, UPGRADE, "Local controller 1 does not support this feature."),
+        ("nope", 0, UNSAFE_DOWNGRADE, "Feature nope not found."),
         ("metadata.version", 99, UPGRADE, "Local controller 1 only supports versions 7-30"),
         ("metadata.version", 30, 0, "The controller does not support the given upgrade type."),
         (

@@ -241,10 +241,14 @@ impl ClassicGroup {
         self.hear_of(turn, new_id);
         let keeps_protocol = self.select_protocol() == self.protocol_name;
         if self.state == State::Stable && keeps_protocol {
-            let response = self.replaced(new_id, old_leader, join.version);
-            turn.context.answer(join.waiter, response);
-            turn.records.push(self.record());
-            return;
+            let record = self.record();
+            // What it says now may be too much for the log; then the others have to be asked, too.
+            if turn.context.fits(std::slice::from_ref(&record)) {
+                let response = self.replaced(new_id, old_leader, join.version);
+                turn.context.answer(join.waiter, response);
+                turn.records.push(record);
+                return;
+            }
         }
         let reason = format!("static member {instance_id} joins: {}", join.reason());
         self.wait_for_others(turn, new_id, join.waiter);

@@ -107,16 +107,37 @@ impl ClassicGroup {
                 answered.push((member_id.clone(), waiter, member.details.assignment.clone()));
             }
         }
+        let record = self.record();
+        if !turn.context.fits(std::slice::from_ref(&record)) {
+            self.refuse_assignment(turn, answered);
+            return;
+        }
         debug!(group = %self.group_id, generation = self.generation_id, "assignment received");
         if !forgotten.is_empty() {
             warn!(group = %self.group_id, members = ?forgotten, "no assignment for some members");
         }
-        turn.records.push(self.record());
+        turn.records.push(record);
         for (member_id, waiter, assignment) in answered {
             turn.context.answer(waiter, self.synced(assignment));
             // While it waited, its silence was excused; from now on it is not.
             self.hear_of(turn, &member_id);
         }
+    }
+
+    /// The log cannot hold the assignment: whoever waits for it is told so, and the group begins anew,
+    /// as in Kafka. It may go on like that until the members ask for less.
+    fn refuse_assignment(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        waiting: Vec<(String, oneshot::Sender<SyncGroupResponse>, Bytes)>,
+    ) {
+        warn!(group = %self.group_id, generation = self.generation_id, "the assignment is too large");
+        for (member_id, waiter, _) in waiting {
+            turn.refuse_sync(waiter, ErrorCode::UnknownServerError);
+            self.hear_of(turn, &member_id);
+        }
+        // Assignments that are not in the log are forgotten with it.
+        self.prepare_rebalance(turn, "the assignment is too large for the log");
     }
 
     fn synced(&self, assignment: Bytes) -> SyncGroupResponse {

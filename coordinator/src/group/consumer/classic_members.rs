@@ -26,7 +26,8 @@ use super::{
     change::{Change, RegexChange},
     group::ConsumerGroup,
     heartbeat::{
-        check_size, dynamic_member, joining_static_member, known_static_member, unknown_member,
+        check_fits, check_size, dynamic_member, joining_static_member, known_static_member,
+        unknown_member,
     },
     member::{ConsumerMember, MemberState},
     migration::embedded_assignment,
@@ -141,6 +142,7 @@ impl GroupShard {
             change.reconcile(new, &(group.assignment_epoch, target), bump, Some(&reported))?
         };
         let Change { mut records, hashed, resolve_regexes, .. } = change;
+        check_fits(context, group_id, &records)?;
         let of = (group_id.as_str(), new.member_id.as_str());
         cancel_member_timer(context, ConsumerTimer::Join, of);
         if let Some(existing_id) = downgrade {

@@ -8,7 +8,7 @@ use protocol::{
         TopicPartitionsResponse,
     },
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     change::{Change, RegexChange},
@@ -111,6 +111,7 @@ impl GroupShard {
 
         let response = respond(request, &old, &new, settings.heartbeat_interval_ms);
         let Change { records, hashed, resolve_regexes, .. } = change;
+        check_fits(context, group_id, &records)?;
         let moved = new != before;
         self.complete_entry(entry, group_id, context);
         self.note_hashed(group_id, hashed, topics.version());
@@ -207,6 +208,19 @@ pub(crate) fn check_size(
     }
     let text = format!("The consumer group has reached its maximum capacity of {max} members.");
     Err(GroupError::new(ErrorCode::GroupMaxSizeReached, text))
+}
+
+/// Refuses an operation whose records the log would refuse, before it has changed anything.
+pub(crate) fn check_fits(
+    context: &GroupContext<'_>,
+    group_id: &str,
+    records: &[GroupRecord],
+) -> Result<(), GroupError> {
+    if context.fits(records) {
+        return Ok(());
+    }
+    warn!(group = %group_id, records = records.len(), "too much for one batch of the log");
+    Err(ErrorCode::UnknownServerError.into())
 }
 
 /// Who a heartbeat claims to be.

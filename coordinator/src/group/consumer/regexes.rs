@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::{
     change::{Change, compile},
@@ -67,7 +67,12 @@ impl GroupShard {
             change.records.push(change.of().regex(regex, &resolved));
         }
         change.bump_epoch(bump, &subscribed);
-        let records = change.records;
+        let mut records = change.records;
+        if !context.fits(&records) {
+            // Without these topics until they are fewer: the next image and the next refresh try again.
+            warn!(group = %group_id, "what the regular expressions match is too much for the log");
+            records.clear();
+        }
         if let Some(Group::Consumer(group)) = self.groups.get_mut(group_id) {
             group.resolved_version = Some(topics.version());
             group.hashed_version = Some(topics.version());

@@ -10,10 +10,12 @@ use protocol::records::{
     BatchBuilder, BatchRef, Compression, EndTransactionMarker, batches,
     encode_end_transaction_marker, set_base_offset,
 };
+use tokio::sync::watch;
 
 use super::{offset_map::SLOT_BYTES, *};
 use crate::{
     compaction::{CompactionPolicy, CompactorDeps, CompactorOptions},
+    config::LiveLogConfig,
     object::{
         AbortedRange,
         testing::{TestPartition, TestWal, World, key},
@@ -38,11 +40,15 @@ fn cleaner(world: &World, dedupe_buffer_bytes: usize, bytes_max: u64) -> Compact
         clock: Arc::clone(&world.clock),
         rng: world.rng.clone(),
         wal_fs: Arc::clone(&world.wal_fs),
+        live: watch::Sender::new(LiveLogConfig {
+            cleaner_buffer_bytes: dedupe_buffer_bytes,
+            ..LiveLogConfig::default()
+        })
+        .subscribe(),
     };
     let options = CompactorOptions {
         key_prefix: "c".to_owned(),
         disk_reserve_bytes: 0,
-        dedupe_buffer_bytes,
         policy: CompactionPolicy { bytes_max, ..CompactionPolicy::default() },
         ..CompactorOptions::default()
     };

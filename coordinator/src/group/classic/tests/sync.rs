@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::{ErrorCode, messages::sync_group::SyncGroupRequest};
+use protocol::{
+    ErrorCode,
+    messages::{join_group::JoinGroupRequest, sync_group::SyncGroupRequest},
+};
 
 use super::world::*;
 use crate::{
@@ -69,6 +72,43 @@ fn the_assignment_is_in_the_log_when_members_are_told() {
     world.reload();
     assert_eq!(world.state(), State::Stable);
     assert_eq!(answered(world.sync(&ids[1], 1, &[])).assignment, "p1");
+}
+
+#[test]
+fn an_assignment_that_the_log_cannot_hold_is_refused_and_the_group_begins_anew() {
+    let mut world = World::new();
+    let ids = joined(&mut world);
+    let follower = world.sync(&ids[1], 1, &[]);
+    let before = world.driver.log.len();
+    world.driver.batch_bytes_max = 2_000;
+    let large = "p".repeat(1_000);
+    let leader = world.sync(&ids[0], 1, &[(&ids[0], &large), (&ids[1], &large)]);
+    let refused = ErrorCode::UnknownServerError.code();
+    assert_eq!((code(leader), code(follower)), (refused, refused));
+    assert_eq!(world.state(), State::PreparingRebalance);
+    assert_eq!(world.driver.log.len(), before);
+    assert_eq!(world.heartbeat(&ids[1], 1), Err(ErrorCode::RebalanceInProgress));
+
+    // The next generation is assigned less.
+    let joining = ids.iter().map(|id| (id.clone(), world.join(join_as(id)))).collect::<Vec<_>>();
+    let joined: Vec<_> = joining.into_iter().map(|(_, waiting)| answered(waiting)).collect();
+    assert_eq!(joined[0].generation_id, 2);
+    world.assign(&joined);
+}
+
+#[test]
+fn a_static_member_that_says_too_much_for_the_log_makes_the_group_rebalance() {
+    let mut world = World::new();
+    let member = ("i".to_owned(), world.join(join_static("i")));
+    let ids = world.settle(vec![member]);
+    world.driver.batch_bytes_max = 1_000;
+    let verbose =
+        JoinGroupRequest { protocols: vec![offers("range", &[b'm'; 1_000])], ..join_static("i") };
+    let before = world.driver.log.len();
+    let again = answered(world.join(verbose));
+    assert_ne!(again.member_id, ids[0]);
+    assert_eq!((again.error_code, again.generation_id), (0, 2));
+    assert_eq!(world.driver.log.len(), before);
 }
 
 #[test]

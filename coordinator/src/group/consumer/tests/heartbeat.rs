@@ -431,3 +431,22 @@ fn a_description_shows_members_and_where_they_stand() {
     let missing = world.driver.shard.describe_consumer_group("other");
     assert_eq!(missing.error_code, ErrorCode::GroupIdNotFound.code());
 }
+
+#[test]
+fn a_target_that_the_log_cannot_hold_is_refused_and_changes_nothing() {
+    let mut world = World::new(&[("foo", 200), ("bar", 1)]);
+    world.accepted(&join("a", &["bar"]));
+    world.driver.batch_bytes_max = 1_000;
+    let (log, epoch) = (world.driver.log.len(), world.group().epoch);
+    assert_eq!(world.refused(&join("b", &["foo"])), ErrorCode::UnknownServerError);
+    assert!(!world.group().has_member("b"));
+    assert_eq!((world.driver.log.len(), world.group().epoch), (log, epoch));
+    // The others do not notice, and nothing of it runs out later.
+    world.accepted(&beat("a", epoch));
+    assert!(world.driver.timers.next_deadline().is_some());
+
+    // Once the log takes it, so does the group.
+    world.driver.batch_bytes_max = usize::MAX;
+    world.accepted(&join("b", &["foo"]));
+    assert!(world.group().has_member("b"));
+}

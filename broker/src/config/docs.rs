@@ -42,7 +42,8 @@ A broker needs none of this. What is set is taken, strongest first, from
 
 Keys that Kafka has mean what they mean there. An unknown key is an error that names the nearest.
 Keys marked *cluster-wide* or *per-broker* can also be changed while the broker runs, with
-`kafka-configs`; what is set so wins over all of the above. Effect *none* means that the key is
+`kafka-configs`; what is set so wins over all of the above, and a key that nobody knows is kept with
+a warning, as Kafka keeps those of its plugins. Effect *none* means that the key is
 accepted, stored and shown but changes nothing; *refused* that only the default is accepted, because
 ignoring it would mislead. Kafka's `ssl.*`, `sasl.*` and `listener.name.*` are refused; its
 `controller.quorum.*`, `remote.log.*`, `quota.*`, `replica.*`, `metadata.*` and those of share and

@@ -147,6 +147,11 @@ fn verifiable_programs_report_every_event_over_kills() {
     eventually("it has its partitions back", || owned(&mut two) == of_two);
     assert_eq!((owned(&mut one), assignments(&mut one)), (of_one, quiet));
 
+    // The group's own setting shortens the sessions, from each member's next heartbeat on.
+    let mut tools = Tools::start(&broker.bootstrap()).unwrap();
+    let shorten = "kafka-configs --alter --entity-type groups --entity-name server --add-config \
+                   consumer.session.timeout.ms=3000";
+    tools.ok(shorten).unwrap();
     broker.kill().unwrap();
     broker.restart().unwrap();
     produce(&broker, 2, 100);
@@ -157,11 +162,7 @@ fn verifiable_programs_report_every_event_over_kills() {
     assert!(three.wait().unwrap().success());
     assert_eq!(values(&mut three).len(), 150);
 
-    // A member that is killed is missed after its session, which the group's own setting shortens.
-    let mut tools = Tools::start(&broker.bootstrap()).unwrap();
-    let shorten = "kafka-configs --alter --entity-type groups --entity-name server --add-config \
-                   consumer.session.timeout.ms=1500";
-    tools.ok(shorten).unwrap();
+    // A member that is killed is missed after its session.
     let last = committed(&mut one);
     one.kill().unwrap();
     eventually("all partitions go to the other", || owned(&mut two).len() == 4);

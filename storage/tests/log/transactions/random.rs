@@ -59,10 +59,10 @@ impl World {
                 max_lag_ms: i64::MAX,
             };
             machine.topic_config.segment_bytes = 8 << 10;
-            machine.config.cleaner_backoff = std::time::Duration::from_secs(5);
+            machine.config.live.cleaner_backoff = std::time::Duration::from_secs(5);
             // Maps that are full at once, and outputs of few inputs.
             if seed % 4 < 2 {
-                machine.config.cleaner_buffer_bytes = 24 * 5;
+                machine.config.live.cleaner_buffer_bytes = 24 * 5;
                 machine.config.compaction.bytes_max = 4 << 10;
             }
         }

@@ -5,6 +5,7 @@ const fs = require('node:fs')
 const { Kafka, CompressionTypes, CompressionCodecs, logLevel } = require('kafkajs')
 const snappy = require('snappyjs')
 const lz4 = require('lz4js')
+const xxh32 = require('lz4js/xxh32.js')
 const { ZstdCodec } = require('zstd-codec')
 
 const SESSION_MS = 10_000
@@ -69,7 +70,14 @@ const lz4Frame = (buffer) => {
   }
 }
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async (encoder) => Buffer.from(lz4.compress(encoder.buffer)),
+  compress: async (encoder) => {
+    const frame = Buffer.from(lz4.compress(encoder.buffer))
+    // Apache Kafka refuses frames that do not say that their blocks are independent. These are of one
+    // block, for lz4js makes blocks of 4 MiB.
+    frame[4] |= 0x20
+    frame[6] = (xxh32.hash(0, frame, 4, 2) >> 8) & 0xff
+    return frame
+  },
   decompress: async (buffer) => lz4Frame(buffer),
 })
 const zstd = new Promise((resolve) => ZstdCodec.run((codec) => resolve(new codec.Streaming())))
@@ -251,6 +259,14 @@ async function admin(bootstrap, topic, group) {
     })
     return resources[0].configEntries[0].configValue
   }
+  // What was changed may be seen a little later: Apache Kafka's brokers learn of it from their controller.
+  const eventually = async (look, expected) => {
+    for (const end = Date.now() + 30_000; ; ) {
+      const seen = await look().catch((error) => error.message)
+      if (seen === expected || Date.now() > end) return seen
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
   const partitions = async () => {
     const { topics } = await client.fetchTopicMetadata({ topics: [topic] })
     return topics[0].partitions.length
@@ -259,15 +275,15 @@ async function admin(bootstrap, topic, group) {
   await client.createTopics({ topics: [{ topic, numPartitions: 3, configEntries }] })
   // KafkaJS answers false instead of failing.
   found.again = (await client.createTopics({ topics: [{ topic, numPartitions: 3 }] })) ? 0 : 36
-  found.partitions = await partitions()
-  found.retention = await described()
+  found.partitions = await eventually(partitions, 3)
+  found.retention = await eventually(described, '7654321')
   await client.alterConfigs({
     validateOnly: false,
     resources: [{ ...resource, configEntries: [{ name: 'retention.ms', value: '1234567' }] }],
   })
-  found.altered = await described()
+  found.altered = await eventually(described, '1234567')
   await client.createPartitions({ topicPartitions: [{ topic, count: 5 }] })
-  found.grown = await partitions()
+  found.grown = await eventually(partitions, 5)
 
   await client.setOffsets({ groupId: group, topic, partitions: [{ partition: 0, offset: '7' }] })
   const listed = async () => (await client.listGroups()).groups.some((it) => it.groupId === group)
@@ -279,7 +295,8 @@ async function admin(bootstrap, topic, group) {
   found.group_deleted = !(await listed())
 
   await client.deleteTopics({ topics: [topic] })
-  found.topic_deleted = !(await client.listTopics()).includes(topic)
+  const deleted = async () => !(await client.listTopics()).includes(topic)
+  found.topic_deleted = await eventually(deleted, true)
   say(found)
   await client.disconnect()
 }

@@ -199,15 +199,15 @@ async def admin(bootstrap, topic, group):
     no_error([error[1] for error in (await client.create_topics([new])).topic_errors])
     again = await client.create_topics([NewTopic(topic, 3, 1)])
     found["again"] = again.topic_errors[0][1]
-    found["partitions"] = await partitions()
-    found["retention"] = await described()
+    found["partitions"] = await contract.eventually_async(partitions, 3)
+    found["retention"] = await contract.eventually_async(described, "7654321")
     resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"retention.ms": "1234567"})
     for answer in await client.alter_configs([resource]):
         no_error([error[0] for error in answer.resources])
-    found["altered"] = await described()
+    found["altered"] = await contract.eventually_async(described, "1234567")
     grown = await client.create_partitions({topic: NewPartitions(total_count=5)})
     no_error([error[1] for error in grown.topic_errors])
-    found["grown"] = await partitions()
+    found["grown"] = await contract.eventually_async(partitions, 5)
 
     at = TopicPartition(topic, 0)
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
@@ -221,7 +221,11 @@ async def admin(bootstrap, topic, group):
     found["group_offset"] = (await client.list_consumer_group_offsets(group))[at].offset
 
     no_error([error[1] for error in (await client.delete_topics([topic])).topic_error_codes])
-    found["topic_deleted"] = topic not in await client.list_topics()
+
+    async def deleted():
+        return topic not in await client.list_topics()
+
+    found["topic_deleted"] = await contract.eventually_async(deleted, True)
     say(event="admin", **found)
     await client.close()
 

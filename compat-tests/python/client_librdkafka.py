@@ -242,17 +242,18 @@ def admin(bootstrap, topic, group):
         client.create_topics([NewTopic(topic, 3, 1)])[topic].result(WAIT_S)
     except KafkaException as refused:
         found["again"] = refused.args[0].code()
-    found["partitions"] = partitions()
-    found["retention"] = described()
+    found["partitions"] = contract.eventually(partitions, 3)
+    found["retention"] = contract.eventually(described, "7654321")
     entry = ConfigEntry("retention.ms", "1234567", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     client.incremental_alter_configs([resource])[resource].result(WAIT_S)
-    found["altered"] = described()
+    found["altered"] = contract.eventually(described, "1234567")
     client.create_partitions([NewPartitions(topic, 5)])[topic].result(WAIT_S)
-    found["grown"] = partitions()
+    found["grown"] = contract.eventually(partitions, 5)
 
     offsets = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 7)])]
-    client.alter_consumer_group_offsets(offsets)[group].result(WAIT_S)
+    altered = client.alter_consumer_group_offsets(offsets)[group].result(WAIT_S)
+    assert altered.topic_partitions[0].error is None, altered
 
     def listed():
         return group in [each.group_id for each in client.list_consumer_groups().result(WAIT_S).valid]
@@ -267,7 +268,11 @@ def admin(bootstrap, topic, group):
     found["group_deleted"] = not listed()
 
     client.delete_topics([topic], operation_timeout=10)[topic].result(WAIT_S)
-    found["topic_deleted"] = topic not in client.list_topics(timeout=WAIT_S).topics
+
+    def deleted():
+        return topic not in client.list_topics(timeout=WAIT_S).topics
+
+    found["topic_deleted"] = contract.eventually(deleted, True)
     say(event="admin", **found)
 
 

@@ -1,9 +1,11 @@
 """What the Python programs share of the command line that compat-tests/src/programs.rs describes."""
 
+import asyncio
 import json
 import os
 import sys
 import threading
+import time
 
 SESSION_MS = 10_000
 COPY_SESSION_MS = 3_000
@@ -56,6 +58,33 @@ def say_record(partition, offset, key, value, headers):
         value=text(value),
         headers=[[name, text(of)] for name, of in headers or []],
     )
+
+
+def eventually(look, expected):
+    """What `look` returns, `expected` if that comes: what was changed may be seen a little later, for Apache
+    Kafka's brokers learn of it from their controller."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            seen = look()
+        except Exception as error:
+            seen = repr(error)
+        if seen == expected or time.monotonic() > end:
+            return seen
+        time.sleep(0.02)
+
+
+async def eventually_async(look, expected):
+    """As `eventually`."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            seen = await look()
+        except Exception as error:
+            seen = repr(error)
+        if seen == expected or time.monotonic() > end:
+            return seen
+        await asyncio.sleep(0.02)
 
 
 def run(commands):

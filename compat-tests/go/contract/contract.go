@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // What both sides of the tests agree on; see programs.rs.
@@ -90,4 +91,16 @@ func SayRecord(partition int32, offset int64, key, value []byte, headers [][2]st
 		"event": "record", "partition": partition, "offset": offset,
 		"key": text(key), "value": text(value), "headers": headers,
 	})
+}
+
+// Eventually is what `look` returns, `expected` if that comes: what was changed may be seen a little
+// later, for Apache Kafka's brokers learn of it from their controller.
+func Eventually(look func() (any, error), expected any) any {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		seen, err := look()
+		if err == nil && seen == expected || time.Now().After(end) {
+			Must(err)
+			return seen
+		}
+	}
 }

@@ -254,23 +254,22 @@ func admin(bootstrap, topic, group string) {
 	defer client.Close()
 	found := map[string]any{"event": "admin"}
 	retention := func(value string) *string { return &value }
-	described := func() string {
+	described := func() (any, error) {
 		configs, err := client.DescribeTopicConfigs(background, topic)
-		Must(err)
+		if err != nil {
+			return nil, err
+		}
 		config, err := configs.On(topic, nil)
-		Must(err)
 		for _, entry := range config.Configs {
 			if entry.Key == "retention.ms" {
-				return entry.MaybeValue()
+				return entry.MaybeValue(), err
 			}
 		}
-		return "missing"
+		return "missing", err
 	}
-	partitions := func() int {
+	partitions := func() (any, error) {
 		topics, err := client.ListTopics(background, topic)
-		Must(err)
-		Must(topics.Error())
-		return len(topics[topic].Partitions)
+		return len(topics[topic].Partitions), err
 	}
 	_, err := client.CreateTopic(background, 3, 1, map[string]*string{"retention.ms": retention("7654321")}, topic)
 	Must(err)
@@ -278,17 +277,17 @@ func admin(bootstrap, topic, group string) {
 	if code := new(kerr.Error); errors.As(err, &code) {
 		found["again"] = code.Code
 	}
-	found["partitions"] = partitions()
-	found["retention"] = described()
+	found["partitions"] = Eventually(partitions, 3)
+	found["retention"] = Eventually(described, "7654321")
 	altered, err := client.AlterTopicConfigs(background,
 		[]kadm.AlterConfig{{Name: "retention.ms", Value: retention("1234567")}}, topic)
 	Must(err)
 	Must(altered[0].Err)
-	found["altered"] = described()
+	found["altered"] = Eventually(described, "1234567")
 	grown, err := client.UpdatePartitions(background, 5, topic)
 	Must(err)
 	Must(grown.Error())
-	found["grown"] = partitions()
+	found["grown"] = Eventually(partitions, 5)
 
 	offsets := kadm.Offsets{}
 	offsets.AddOffset(topic, 0, 7, -1)
@@ -313,9 +312,10 @@ func admin(bootstrap, topic, group string) {
 
 	_, err = client.DeleteTopic(background, topic)
 	Must(err)
-	topics, err := client.ListTopics(background)
-	Must(err)
-	found["topic_deleted"] = !topics.Has(topic)
+	found["topic_deleted"] = Eventually(func() (any, error) {
+		topics, err := client.ListTopics(background)
+		return !topics.Has(topic), err
+	}, true)
 	Say(found)
 }
 

@@ -265,20 +265,21 @@ func admin(bootstrap, topic, group string) {
 	Must(err)
 	found := map[string]any{"event": "admin"}
 	text := func(value string) *string { return &value }
-	described := func() string {
+	described := func() (any, error) {
 		entries, err := admin.DescribeConfig(sarama.ConfigResource{
 			Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms"},
 		})
-		Must(err)
 		if len(entries) != 1 {
-			return "missing"
+			return "missing", err
 		}
-		return entries[0].Value
+		return entries[0].Value, err
 	}
-	partitions := func() int {
+	partitions := func() (any, error) {
 		topics, err := admin.DescribeTopics([]string{topic})
-		Must(err)
-		return len(topics[0].Partitions)
+		if err != nil {
+			return nil, err
+		}
+		return len(topics[0].Partitions), nil
 	}
 	Must(admin.CreateTopic(topic, &sarama.TopicDetail{
 		NumPartitions: 3, ReplicationFactor: 1, ConfigEntries: map[string]*string{"retention.ms": text("7654321")},
@@ -287,19 +288,22 @@ func admin(bootstrap, topic, group string) {
 	if refused := new(sarama.TopicError); errors.As(err, &refused) {
 		found["again"] = int(refused.Err)
 	}
-	found["partitions"] = partitions()
-	found["retention"] = described()
+	found["partitions"] = Eventually(partitions, 3)
+	found["retention"] = Eventually(described, "7654321")
 	Must(admin.IncrementalAlterConfig(sarama.TopicResource, topic, map[string]sarama.IncrementalAlterConfigsEntry{
 		"retention.ms": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: text("1234567")},
 	}, false))
-	found["altered"] = described()
+	found["altered"] = Eventually(described, "1234567")
 	Must(admin.CreatePartitions(topic, 5, nil, false))
-	found["grown"] = partitions()
+	found["grown"] = Eventually(partitions, 5)
 
-	_, err = admin.AlterConsumerGroupOffsets(group, map[string]map[int32]sarama.OffsetAndMetadata{
+	answer, err := admin.AlterConsumerGroupOffsets(group, map[string]map[int32]sarama.OffsetAndMetadata{
 		topic: {0: {Offset: 7, LeaderEpoch: -1}},
 	}, nil)
 	Must(err)
+	if refused := answer.Errors[topic][0]; refused != sarama.ErrNoError {
+		Fail(refused)
+	}
 	groups, err := admin.ListConsumerGroups()
 	Must(err)
 	_, found["group_listed"] = groups[group]
@@ -316,10 +320,11 @@ func admin(bootstrap, topic, group string) {
 	found["group_deleted"] = !left
 
 	Must(admin.DeleteTopic(topic))
-	topics, err := admin.ListTopics()
-	Must(err)
-	_, left = topics[topic]
-	found["topic_deleted"] = !left
+	found["topic_deleted"] = Eventually(func() (any, error) {
+		topics, err := admin.ListTopics()
+		_, left := topics[topic]
+		return !left, err
+	}, true)
 	Say(found)
 	Must(admin.Close())
 }

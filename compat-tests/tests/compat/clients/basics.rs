@@ -26,7 +26,7 @@ fn record(client: Client, codec: &str, at: usize, offset: usize) -> Value {
 #[test]
 fn every_client_reads_what_every_client_wrote_with_every_codec() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(&dir);
+    let broker = start(&dir, 5);
     let bootstrap = broker.bootstrap();
     python("topic.py", &[&bootstrap, "codecs", "1"]).unwrap();
     let mut expected = Vec::new();
@@ -58,8 +58,11 @@ fn every_client_reads_what_every_client_wrote_with_every_codec() {
 #[test]
 fn every_client_administers_topics_and_groups() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(&dir);
+    // The first commit waits until the coordinator of all groups is there.
+    let broker = start(&dir, 1);
     let bootstrap = broker.bootstrap();
+    python("topic.py", &[&bootstrap, "first", "1"]).unwrap();
+    python("transactions.py", &["begin", &bootstrap, "first", "1", "first"]).unwrap();
     side_by_side(&Client::ALL, |client| {
         let (topic, group) = (format!("t-{}", client.name()), format!("g-{}", client.name()));
         let found = client.run(&["admin", &bootstrap, &topic, &group], TIMEOUT).unwrap();

@@ -15,7 +15,7 @@ struct Row(&'static str, &'static [Client]);
 
 fn churn(rows: &[Row], turns: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(&dir);
+    let broker = start(&dir, 5);
     let random = Random::announced("churn");
     side_by_side(rows, |Row(assignor, clients)| {
         let names: Vec<_> = clients.iter().map(|client| client.name()).collect();

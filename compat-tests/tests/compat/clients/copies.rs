@@ -78,7 +78,7 @@ fn mark(bootstrap: &str, topic: &str, marker: &str) {
 fn copy(clients: &[Client], records: u64, kills: u64) {
     let mut random = Random::announced("copies");
     let dir = tempfile::tempdir().unwrap();
-    let mut broker = start(&dir);
+    let mut broker = start(&dir, 5);
     let bootstrap = broker.bootstrap();
     python("topic.py", &[&bootstrap, "source", "3"]).unwrap();
     python("transactions.py", &["feed", &bootstrap, "source", "3", &records.to_string()]).unwrap();

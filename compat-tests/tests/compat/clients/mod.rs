@@ -15,8 +15,7 @@ use streamhouse_compat_tests::target::{Broker, Options};
 /// Longest wait for anything that a client is to do. Generous: it is no measure of the broker.
 const TIMEOUT: Duration = Duration::from_secs(90);
 /// Sessions that a test can wait for, heartbeats that make it short.
-const SETTINGS: [&str; 8] = [
-    "offsets.topic.num.partitions=5",
+const SETTINGS: [&str; 7] = [
     "group.initial.rebalance.delay.ms=100",
     "group.min.session.timeout.ms=1000",
     "group.consumer.min.heartbeat.interval.ms=300",
@@ -26,8 +25,10 @@ const SETTINGS: [&str; 8] = [
     "group.consumer.assignment.interval.ms=100",
 ];
 
-fn start(dir: &tempfile::TempDir) -> Broker {
-    let options = Options::new(&dir.path().join("data"));
+/// A broker with so many partitions of `__consumer_offsets`.
+fn start(dir: &tempfile::TempDir, offsets_partitions: u32) -> Broker {
+    let options = Options::new(&dir.path().join("data"))
+        .setting(&format!("offsets.topic.num.partitions={offsets_partitions}"));
     Broker::start_with(SETTINGS.iter().fold(options, |all, setting| all.setting(setting))).unwrap()
 }
 

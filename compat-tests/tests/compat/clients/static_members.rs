@@ -22,7 +22,7 @@ const ROWS: [(Client, &str); 8] = [
 #[test]
 fn a_restart_within_the_session_is_noticed_by_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(&dir);
+    let broker = start(&dir, 5);
     side_by_side(&ROWS, |&(client, assignor)| {
         let kind = Kind { client, assignor };
         let mut group = Group::new(&broker, &format!("static-{assignor}-{}", client.name()));

@@ -131,7 +131,7 @@ impl Drop for JavaProgram {
 }
 
 /// `java` with Apache Kafka's jars and our classes on its path, small and quick to start.
-fn java() -> Result<Command> {
+pub(crate) fn java() -> Result<Command> {
     let base = crate::cache_dir().join("kafka-4.3.1");
     let (libs, classes) = (base.join("libs"), base.join("classes"));
     ensure!(

@@ -9,6 +9,7 @@
 //!  programs         clients of several languages with one command line
 //!  group_history    what the members of a group said, judged line by line
 //!  jvm              Java programs that run until they are stopped or killed
+//!  service, connect programs with a log file: workers of Kafka Connect, MirrorMaker
 //!  history          what clients saw, judged event by event
 //!  disk             file systems that fill up or lose power
 //!  strace           system calls that fail or kill
@@ -24,6 +25,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod clients;
+pub mod connect;
 pub mod disk;
 pub mod group_history;
 pub mod history;
@@ -31,10 +33,12 @@ pub mod jvm;
 pub mod programs;
 pub mod s3;
 pub mod seed;
+pub mod service;
 pub mod strace;
 pub mod suite;
 pub mod target;
 pub mod tools;
+pub mod wait;
 
 use std::path::PathBuf;
 

@@ -6,6 +6,7 @@
 //! not start.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -401,12 +402,14 @@ fn answers(kafka: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// A port that is free, and so is the next one, which Apache Kafka's controller takes.
+/// A port that is free, and so is the next one, which Apache Kafka's controller takes. They lie below
+/// those that the system gives to connections, as Kafka binds them only seconds later.
 fn free_port_pair() -> Result<SocketAddr> {
     for _ in 0..100 {
-        let first = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let Some(second) = first.port().checked_add(1) else { continue };
-        if TcpListener::bind(("127.0.0.1", second)).is_ok() {
+        let random = RandomState::new().build_hasher().finish();
+        let first = SocketAddr::from(([127, 0, 0, 1], 12_000 + (random % 10_000) as u16 * 2));
+        let second = SocketAddr::new(first.ip(), first.port() + 1);
+        if TcpListener::bind(first).is_ok() && TcpListener::bind(second).is_ok() {
             return Ok(first);
         }
     }

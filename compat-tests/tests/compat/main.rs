@@ -12,6 +12,7 @@
 mod classic_groups;
 mod clients;
 mod compaction;
+mod connect;
 mod console_groups;
 mod consumer_groups;
 mod disk_full;
@@ -24,6 +25,7 @@ mod kafka_suite;
 mod kcat;
 mod kill_nine;
 mod librdkafka;
+mod mirror;
 mod object_class;
 mod operations;
 mod power_loss;

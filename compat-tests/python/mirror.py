@@ -136,7 +136,12 @@ def consume(bootstrap, topic, group, count):
 def read(bootstrap, topic, counts=None):
     """The records of each partition up to its end, and on until there are as many as `counts` says or for too long."""
     consumer = consumer_of(bootstrap, "unused")
-    partitions = partitions_of(consumer, topic)
+
+    def look():
+        found = partitions_of(consumer, topic)
+        return len(found) >= len(counts or {}), found
+
+    partitions = until(f"the partitions of {topic}", look)
     records = {p.partition: [] for p in partitions}
     consumer.assign([TopicPartition(topic, p.partition, OFFSET_BEGINNING) for p in partitions])
     ended, deadline = set(), time.monotonic() + TIMEOUT_S

@@ -9,7 +9,8 @@
 //!  programs         clients of several languages with one command line
 //!  group_history    what the members of a group said, judged line by line
 //!  jvm              Java programs that run until they are stopped or killed
-//!  service, connect programs with a log file: workers of Kafka Connect, MirrorMaker
+//!  service          programs with a log file, such as MirrorMaker
+//!  connect          workers of Kafka Connect
 //!  history          what clients saw, judged event by event
 //!  disk             file systems that fill up or lose power
 //!  strace           system calls that fail or kill

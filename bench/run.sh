@@ -43,7 +43,22 @@ trap 'stop_broker' EXIT
 # load ARGUMENT...: the load generator against the broker that runs.
 load() { "$bench" --bootstrap "$address" --label "$label" --pid "$broker_pid" "$@" | tee -a "$OUT"; }
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# A port whose successor is free as well: Kafka's controller takes it.
+free_port() {
+  python3 - <<'P'
+import socket
+while True:
+    with socket.socket() as one, socket.socket() as next_one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        try:
+            next_one.bind(("127.0.0.1", port + 1))
+        except OSError:
+            continue
+        print(port)
+        break
+P
+}
 
 # What both brokers are told beyond their defaults, so that groups form quickly, nobody is taken for dead while 100,000 members
 # join, and cleaning begins when it is due.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use protocol::ErrorCode;
 use protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
 use protocol::messages::describe_groups::DescribeGroupsRequest;
@@ -50,11 +50,12 @@ pub(crate) async fn wait(coordinator: SocketAddr, load: &Load) -> Result<()> {
         let mut again = VecDeque::new();
         let next = || left.pop_front().map(|at| (at, heartbeat_of_nobody(load, at)));
         let answered = |at, response: protocol::messages::heartbeat::HeartbeatResponse, _| {
-            let error = ErrorCode::from_code(response.error_code);
-            if is_passing(error) {
-                again.push_back(at);
-            } else {
-                ensure!(error == ErrorCode::UnknownMemberId, "a stranger is told {error:?}");
+            match ErrorCode::from_code(response.error_code) {
+                // While a group is loaded, whoever heartbeats may go on.
+                ErrorCode::None => again.push_back(at),
+                error if is_passing(error) => again.push_back(at),
+                ErrorCode::UnknownMemberId => {}
+                error => bail!("a stranger is told {error:?}"),
             }
             Ok(())
         };

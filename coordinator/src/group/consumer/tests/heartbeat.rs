@@ -21,6 +21,31 @@ fn the_first_member_gets_everything_at_once() {
 }
 
 #[test]
+fn a_heartbeat_that_says_nothing_new_looks_at_no_topic_and_writes_nothing() {
+    let mut world = World::new(&[("foo", 100)]);
+    let ids: Vec<String> = (0..50).map(|at| format!("member-{at:02}")).collect();
+    for id in &ids {
+        world.accepted(&join(id, &["foo"]));
+    }
+    // Everybody gives up what others are to have, and takes its own.
+    for id in ids.iter().chain(&ids).chain(&ids) {
+        let member = world.member(id);
+        let owned: Vec<i32> = member.assigned.values().flat_map(|of| of.keys().copied()).collect();
+        let epoch = member.epoch;
+        world.accepted(&report(id, epoch, &[("foo", &owned)]));
+    }
+    assert_eq!(world.group().state_name(), "Stable");
+    let looked_up = world.looked_up();
+    for id in &ids {
+        let epoch = world.member(id).epoch;
+        let (response, records) = world.heartbeat(&beat(id, epoch));
+        assert_eq!((response.error_code, response.assignment), (0, None));
+        assert_eq!(records, []);
+    }
+    assert_eq!(world.looked_up(), looked_up);
+}
+
+#[test]
 fn a_member_without_id_gets_one_in_version_0_only() {
     let mut world = World::new(&[("foo", 1)]);
     let request = join("", &["foo"]);

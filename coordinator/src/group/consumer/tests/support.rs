@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,8 @@ pub(super) const CLIENT: ClientIdentity<'_> =
 pub(super) struct Image {
     topics: BTreeMap<String, i32>,
     version: u64,
+    /// How often somebody looked a topic up.
+    looked_up: Arc<AtomicUsize>,
 }
 
 pub(super) fn topic_id(name: &str) -> TopicId {
@@ -47,6 +52,7 @@ pub(super) fn topic_id(name: &str) -> TopicId {
 
 impl TopicImage for Image {
     fn by_name(&self, name: &str) -> Option<TopicDescription> {
+        self.looked_up.fetch_add(1, Ordering::Relaxed);
         let partitions = *self.topics.get(name)?;
         Some(TopicDescription { id: topic_id(name), name: name.to_owned(), partitions })
     }
@@ -57,6 +63,7 @@ impl TopicImage for Image {
     }
 
     fn names(&self) -> Vec<String> {
+        self.looked_up.fetch_add(self.topics.len(), Ordering::Relaxed);
         self.topics.keys().cloned().collect()
     }
 
@@ -100,7 +107,7 @@ impl World {
         adjust(&mut config);
         let config = Arc::new(config);
         let topics = topics.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-        let image = Image { topics, version: 1 };
+        let image = Image { topics, version: 1, looked_up: Arc::default() };
         let (images, receiver) = watch::channel(Arc::new(image.clone()) as Arc<dyn TopicImage>);
         let overrides = Overrides::default();
         let shard = GroupShard::new(Arc::clone(&config), TopicSource::new(receiver))
@@ -116,6 +123,11 @@ impl World {
         };
         self.image.version += 1;
         self.images.send_replace(Arc::new(self.image.clone()));
+    }
+
+    /// How often a topic was looked up.
+    pub(super) fn looked_up(&self) -> usize {
+        self.image.looked_up.load(Ordering::Relaxed)
     }
 
     pub(super) fn topics(&self) -> Vec<(String, i32)> {

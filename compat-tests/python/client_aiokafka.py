@@ -92,7 +92,7 @@ async def member(bootstrap, group, topic, name, assignor, instance):
     say(member=name, event="left")
 
 
-async def copy(bootstrap, source, target, partitions, group, transactional_id, name):
+async def copy(bootstrap, source, target, partitions, group, transactional_id, name, _assignor):
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         transactional_id=transactional_id,

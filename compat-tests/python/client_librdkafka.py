@@ -142,7 +142,7 @@ def member(bootstrap, group, topic, name, assignor, instance):
     say(member=name, event="left")
 
 
-def copy(bootstrap, source, target, _partitions, group, transactional_id, name):
+def copy(bootstrap, source, target, _partitions, group, transactional_id, name, assignor):
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -154,9 +154,9 @@ def copy(bootstrap, source, target, _partitions, group, transactional_id, name):
     )
     # Fences the life before, and completes its transaction, before the offsets are asked for.
     producer.init_transactions(WAIT_S)
-    settings = group_settings(bootstrap, group, "cooperative-sticky", contract.COPY_SESSION_MS)
+    settings = group_settings(bootstrap, group, assignor, contract.COPY_SESSION_MS)
     settings["isolation.level"] = "read_committed"
-    one = Member(settings, source, "cooperative-sticky", lambda *_: None)
+    one = Member(settings, source, assignor, lambda *_: None)
     say(member=name, event="copying")
     while True:
         one.gather(contract.RECORDS_PER_TRANSACTION, 0.2)

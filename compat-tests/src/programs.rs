@@ -4,7 +4,7 @@
 //! | command | what it does |
 //! |---|---|
 //! | `member BOOTSTRAP GROUP TOPIC NAME ASSIGNOR INSTANCE` | reads in a group until its standard input ends, then leaves; `ASSIGNOR` is a strategy or `consumer`, the protocol of KIP-848; `INSTANCE` is `-` or a `group.instance.id`, with which it ends without leaving |
-//! | `copy BOOTSTRAP SOURCE TARGET PARTITIONS GROUP TRANSACTIONAL_ID NAME` | copies records in transactions of which one in ten is aborted, until it is killed or fails |
+//! | `copy BOOTSTRAP SOURCE TARGET PARTITIONS GROUP TRANSACTIONAL_ID NAME ASSIGNOR` | copies records in transactions of which one in ten is aborted, until it is killed or fails |
 //! | `produce BOOTSTRAP TOPIC PREFIX COUNT` | writes `COUNT` known records with every codec to partition 0 |
 //! | `read BOOTSTRAP TOPIC PARTITIONS MARKER ISOLATION` | prints all records until every partition gave one whose value is `MARKER`; `ISOLATION` is `committed` or `uncommitted` |
 //! | `admin BOOTSTRAP TOPIC GROUP` | creates, alters, describes and deletes them, and prints what it found |

@@ -25,7 +25,7 @@ func main() {
 	case "member":
 		member(words[0], words[1], words[2], words[3], words[4], words[5])
 	case "copy":
-		copyTopic(words[0], words[1], words[2], words[4], words[5], words[6])
+		copyTopic(words[0], words[1], words[2], words[4], words[5], words[6], words[7])
 	case "produce":
 		produce(words[0], words[1], words[2], Number(words[3]))
 	case "read":
@@ -144,12 +144,11 @@ func leaveForNow(bootstrap, group, memberID, instance string) {
 	Must(kerr.ErrorForCode(answer.ErrorCode))
 }
 
-func copyTopic(bootstrap, source, target, group, transactionalID, name string) {
-	session, err := kgo.NewGroupTransactSession(
+func copyTopic(bootstrap, source, target, group, transactionalID, name, assignor string) {
+	session, err := kgo.NewGroupTransactSession(append(balancing(assignor),
 		kgo.SeedBrokers(bootstrap),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(source),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(50*time.Millisecond),
@@ -159,7 +158,7 @@ func copyTopic(bootstrap, source, target, group, transactionalID, name string) {
 		kgo.TransactionTimeout(TransactionMs*time.Millisecond),
 		kgo.DefaultProduceTopic(target),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-	)
+	)...)
 	Must(err)
 	Say(map[string]any{"member": name, "event": "copying"})
 	for {

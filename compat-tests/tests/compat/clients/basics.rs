@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use streamhouse_compat_tests::clients::{kcat, python};
 use streamhouse_compat_tests::programs::Client;
 
-use super::{TIMEOUT, side_by_side, start};
+use super::{SESSION, TIMEOUT, side_by_side, start};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// Records of each client and codec.
@@ -26,7 +26,7 @@ fn record(client: Client, codec: &str, at: usize, offset: usize) -> Value {
 #[test]
 fn every_client_reads_what_every_client_wrote_with_every_codec() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(&dir, 5);
+    let broker = start(&dir, 5, SESSION);
     let bootstrap = broker.bootstrap();
     python("topic.py", &[&bootstrap, "codecs", "1"]).unwrap();
     let mut expected = Vec::new();
@@ -59,7 +59,7 @@ fn every_client_reads_what_every_client_wrote_with_every_codec() {
 fn every_client_administers_topics_and_groups() {
     let dir = tempfile::tempdir().unwrap();
     // The first commit waits until the coordinator of all groups is there.
-    let broker = start(&dir, 1);
+    let broker = start(&dir, 1, SESSION);
     let bootstrap = broker.bootstrap();
     python("topic.py", &[&bootstrap, "first", "1"]).unwrap();
     python("transactions.py", &["begin", &bootstrap, "first", "1", "first"]).unwrap();

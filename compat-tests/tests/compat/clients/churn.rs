@@ -8,14 +8,14 @@ use streamhouse_compat_tests::programs::Client::{
 use streamhouse_compat_tests::seed::Random;
 
 use super::group::{Group, Kind};
-use super::{side_by_side, start};
+use super::{SESSION, side_by_side, start};
 
 /// A group: its members are of these clients, in turn.
 struct Row(&'static str, &'static [Client]);
 
 fn churn(rows: &[Row], turns: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(&dir, 5);
+    let broker = start(&dir, 5, SESSION);
     let random = Random::announced("churn");
     side_by_side(rows, |Row(assignor, clients)| {
         let names: Vec<_> = clients.iter().map(|client| client.name()).collect();

@@ -5,7 +5,7 @@ use streamhouse_compat_tests::group_history::Event;
 use streamhouse_compat_tests::programs::Client::{self, AioKafka, FranzGo, LibRdKafka, Sarama};
 
 use super::group::{Group, Kind};
-use super::{side_by_side, start};
+use super::{SESSION, side_by_side, start};
 
 /// KafkaJS has no static members.
 const ROWS: [(Client, &str); 8] = [
@@ -22,7 +22,7 @@ const ROWS: [(Client, &str); 8] = [
 #[test]
 fn a_restart_within_the_session_is_noticed_by_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(&dir, 5);
+    let broker = start(&dir, 5, SESSION);
     side_by_side(&ROWS, |&(client, assignor)| {
         let kind = Kind { client, assignor };
         let mut group = Group::new(&broker, &format!("static-{assignor}-{}", client.name()));

@@ -6,6 +6,7 @@ use coordinator::{
     group::{GroupConfig, config::MigrationPolicy},
     transaction::TransactionConfig,
 };
+use protocol::records::{Compression, CompressionType};
 
 use super::broker::Read;
 
@@ -31,6 +32,8 @@ pub struct CoordinatorConfig {
     pub transactions: TransactionConfig,
     /// `__consumer_offsets`.
     pub offsets_topic: InternalTopicConfig,
+    /// `offsets.topic.compression.codec`: how its batches are compressed.
+    pub offsets_compression: Compression,
     /// `__transaction_state`.
     pub transaction_topic: InternalTopicConfig,
 }
@@ -45,12 +48,25 @@ pub(super) fn read(read: &Read<'_>) -> Result<CoordinatorConfig, String> {
             segment_bytes: read.count("offsets.topic.segment.bytes")?,
             min_insync_replicas: 1,
         },
+        offsets_compression: read_codec(read.count("offsets.topic.compression.codec")?)?,
         transaction_topic: InternalTopicConfig {
             partitions: read.count("transaction.state.log.num.partitions")?,
             replication_factor: read.count("transaction.state.log.replication.factor")?,
             segment_bytes: read.count("transaction.state.log.segment.bytes")?,
             min_insync_replicas: read.count("transaction.state.log.min.isr")?,
         },
+    })
+}
+
+/// A codec by its id, at its default level.
+fn read_codec(id: u8) -> Result<Compression, String> {
+    let codec = CompressionType::from_id(id).map_err(|error| error.to_string())?;
+    Ok(match codec {
+        CompressionType::None => Compression::None,
+        CompressionType::Gzip => Compression::Gzip(-1),
+        CompressionType::Snappy => Compression::Snappy,
+        CompressionType::Lz4 => Compression::Lz4(9),
+        CompressionType::Zstd => Compression::Zstd(3),
     })
 }
 

@@ -33,7 +33,7 @@ use coordinator::{
         service::{ProducerIdSource, TransactionCoordinator, TransactionParts},
     },
 };
-use protocol::ErrorCode;
+use protocol::{ErrorCode, records::Compression};
 use storage::Log;
 use tokio::sync::watch;
 
@@ -78,22 +78,23 @@ impl Coordination {
         let image = Topics::new(deps.catalog.image(), 0);
         let (images, receiver) = watch::channel(image.shared());
         let topics = TopicSource::new(receiver);
-        let runtime_deps = |name: &'static str, topic: &'static str| RuntimeDeps {
+        let runtime_deps = |name: &'static str, topic: &'static str, compression| RuntimeDeps {
             name,
             log: Arc::new(TopicLog::new(topic, deps.catalog.clone(), Arc::clone(deps.log))),
             clock: Arc::clone(deps.clock),
             rng: deps.rng.clone(),
             spawner: deps.spawner.clone(),
+            compression,
         };
         let groups = GroupCoordinator::new(
-            runtime_deps("groups", topic_name::CONSUMER_OFFSETS),
+            runtime_deps("groups", topic_name::CONSUMER_OFFSETS, deps.config.offsets_compression),
             Arc::new(deps.config.groups.clone()),
             Arc::clone(&deps.group_settings),
             topics,
         );
         let markings = Markings::new(deps.catalog.clone(), Arc::clone(deps.log), groups.clone());
         let transactions = TransactionCoordinator::start(TransactionParts {
-            runtime: runtime_deps("transactions", topic_name::TRANSACTION_STATE),
+            runtime: runtime_deps("transactions", topic_name::TRANSACTION_STATE, Compression::None),
             config: Arc::new(deps.config.transactions.clone()),
             producer_ids: Arc::clone(&deps.producer_ids),
             markers: Arc::new(markings.clone()),

@@ -39,11 +39,8 @@ impl Api for ConsumerGroupHeartbeat {
         _: &ConsumerGroupHeartbeatRequest,
         error: ErrorCode,
     ) -> ConsumerGroupHeartbeatResponse {
-        ConsumerGroupHeartbeatResponse {
-            error_code: error.code(),
-            error_message: Some(error.message().to_owned()),
-            ..Default::default()
-        }
+        // Kafka tells in words only what the group itself refuses.
+        ConsumerGroupHeartbeatResponse { error_code: error.code(), ..Default::default() }
     }
 }
 

@@ -19,16 +19,25 @@ pub(super) struct Encoded<R> {
     pub(super) records: Vec<R>,
 }
 
+/// What batches have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form {
+    /// Their codec.
+    pub(super) compression: Compression,
+    /// The producer, of transactional ones.
+    pub(super) producer: Option<(ProducerId, i16)>,
+}
+
 /// Encodes records: into one batch, or into as many as it takes where they need not stand together.
 pub(super) fn encode<R: LogRecord>(
     records: Vec<R>,
     in_parts: bool,
     now_ms: i64,
     bytes_max: usize,
-    producer: Option<(ProducerId, i16)>,
+    form: Form,
 ) -> Result<Vec<Encoded<R>>, LogError> {
     let mut batches = Vec::new();
-    let mut builder = new_builder(producer);
+    let mut builder = form.builder();
     let mut taken = Vec::new();
     for record in records {
         let encoded = record.encode().map_err(|error| {
@@ -38,7 +47,7 @@ pub(super) fn encode<R: LogRecord>(
         let value = encoded.value.as_deref();
         let bytes = encoded.key.len() + value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_MAX;
         if in_parts && !taken.is_empty() && builder.size_bytes() + bytes > bytes_max {
-            let full = std::mem::replace(&mut builder, new_builder(producer));
+            let full = std::mem::replace(&mut builder, form.builder());
             batches.push(finish(full, std::mem::take(&mut taken), bytes_max)?);
         }
         let delta = i32::try_from(taken.len())
@@ -52,11 +61,13 @@ pub(super) fn encode<R: LogRecord>(
     Ok(batches)
 }
 
-fn new_builder(producer: Option<(ProducerId, i16)>) -> BatchBuilder {
-    let builder = BatchBuilder::new(Compression::None);
-    match producer {
-        Some((id, epoch)) => builder.producer(id.0, epoch, NO_SEQUENCE).transactional(true),
-        None => builder,
+impl Form {
+    fn builder(self) -> BatchBuilder {
+        let builder = BatchBuilder::new(self.compression);
+        match self.producer {
+            Some((id, epoch)) => builder.producer(id.0, epoch, NO_SEQUENCE).transactional(true),
+            None => builder,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use protocol::{
     Records,
     records::{
-        BatchBuilder, BatchHeader, Compression, EndTransactionMarker,
+        BatchBuilder, BatchHeader, Compression, CompressionType, EndTransactionMarker,
         encode_end_transaction_marker, set_base_offset,
     },
 };
@@ -126,6 +126,13 @@ impl FakeLog {
     pub(crate) fn len(&self) -> i64 {
         let state = self.lock();
         state.end(state.batches.len())
+    }
+
+    /// The codec of each batch.
+    pub(crate) fn codecs(&self) -> Vec<CompressionType> {
+        let batches = &self.lock().batches;
+        let codec = |batch: &Bytes| BatchHeader::parse(batch).unwrap().compression().unwrap();
+        batches.iter().map(codec).collect()
     }
 
     pub(crate) fn batches(&self) -> usize {

@@ -25,12 +25,13 @@ use std::{
 };
 
 use common::{ProducerId, clock::SharedClock, rng::Rng, spawn::Spawner};
-use protocol::ErrorCode;
+use protocol::{ErrorCode, records::Compression};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use self::{
     alarm::Alarm,
+    batch::Form,
     slot::{Active, Durable, Phase, Slot},
 };
 use crate::{
@@ -51,6 +52,8 @@ pub struct RuntimeDeps {
     pub rng: Rng,
     /// Tasks.
     pub spawner: Spawner,
+    /// How batches are compressed.
+    pub compression: Compression,
 }
 
 /// A transactional batch: whose it is, and the verification that it needed.
@@ -376,7 +379,8 @@ impl<S: Shard> Inner<S> {
             Some(write) => (Some((write.producer_id, write.producer_epoch)), write.guard),
             None => (None, None),
         };
-        for batch in batch::encode(records, in_parts, now_ms, bytes_max, producer)? {
+        let form = Form { compression: self.deps.compression, producer };
+        for batch in batch::encode(records, in_parts, now_ms, bytes_max, form)? {
             let appended = self.deps.log.append(
                 partition,
                 NewBatch {

@@ -12,7 +12,7 @@ use common::{
     spawn::{Fatal, Spawner},
 };
 use futures::FutureExt as _;
-use protocol::ErrorCode;
+use protocol::{ErrorCode, records::CompressionType};
 use tokio::{sync::oneshot, time::sleep};
 
 use super::{fake_log::FakeLog, *};
@@ -90,6 +90,7 @@ fn runtime(log: &Arc<FakeLog>) -> Runtime<Counter> {
         clock: Arc::new(TokioClock::starting_at(crate::testing::EPOCH_MS)),
         rng: Rng::seeded(1),
         spawner: Spawner::tasks(Fatal::new(|reason| panic!("{reason}"))),
+        compression: Compression::Gzip(-1),
     };
     Runtime::new(deps, |_| Counter::default())
 }
@@ -140,6 +141,18 @@ fn an_answer_waits_until_its_batch_is_durable() {
         log.sync();
         assert_eq!(write.await.unwrap(), Ok(5));
         assert_eq!(read.await.unwrap(), Ok(5));
+    });
+}
+
+#[test]
+fn batches_are_compressed_as_configured_and_read_again() {
+    run(async {
+        let log = FakeLog::new();
+        let runtime = started(&log).await;
+        runtime.write(0, add(1)).await.unwrap();
+        runtime.write(0, add(2)).await.unwrap();
+        assert_eq!(log.codecs(), [CompressionType::Gzip; 2]);
+        assert_eq!(sum(&started(&log).await).await, Ok(3));
     });
 }
 

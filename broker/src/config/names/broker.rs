@@ -233,7 +233,7 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "How often expired offsets are looked for.";
     "offsets.retention.minutes" Int = Some("10080"), AtLeast(1), ReadOnly, Acts:
         "How long an empty group's offsets are kept.";
-    "offsets.topic.compression.codec" Int = Some("0"), Any, ReadOnly, Inert:
+    "offsets.topic.compression.codec" Int = Some("0"), Between(0, 4), ReadOnly, Acts:
         "Codec of the offsets topic, as Kafka's codec id.";
     "offsets.topic.num.partitions" Int = Some("50"), AtLeast(1), ReadOnly, Acts:
         "Partitions of the offsets topic; fixed once it exists.";

@@ -143,6 +143,7 @@ async fn the_protocol_can_be_left_out_of_the_configuration() {
     find_group_coordinator(&mut client, "g").await;
     let refused = call(&mut client, &join("a")).await;
     assert_eq!(refused.error_code, ErrorCode::UnsupportedVersion.code());
+    assert_eq!(refused.error_message, None);
     let without_classic = [("group.coordinator.rebalance.protocols", "consumer")];
     assert!(World::new(2).await.unwrap().start(&without_classic).await.is_err());
 }

@@ -8,6 +8,7 @@ use common::{
     spawn::{Fatal, Spawner},
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use protocol::records::Compression;
 use tokio::{sync::Semaphore, time::sleep};
 
 use super::*;
@@ -67,6 +68,7 @@ impl Service {
                 clock: Arc::new(TokioClock::starting_at(EPOCH_MS)),
                 rng: Rng::seeded(1),
                 spawner: Spawner::tasks(Fatal::new(|reason| panic!("{reason}"))),
+                compression: Compression::None,
             },
             config: Arc::new(TransactionConfig::default()),
             producer_ids: Arc::new(ProducerIds(AtomicI64::new(1))),

@@ -114,29 +114,11 @@ impl ConsumerGroup {
 
     /// The tombstones of the whole group, in Kafka's order.
     pub(crate) fn tombstones(&self, group_id: &str, records: &mut Vec<GroupRecord>) {
-        self.tombstones_with_replaced(group_id, records, None);
-    }
-
-    /// The same where the records before them have given a member, the first, another id.
-    pub(crate) fn tombstones_with_replaced(
-        &self,
-        group_id: &str,
-        records: &mut Vec<GroupRecord>,
-        replaced: Option<(&str, &str)>,
-    ) {
         let of = RecordsOf(group_id);
-        let ids: Vec<&str> = self
-            .members()
-            .keys()
-            .map(|id| match replaced {
-                Some((old, new)) if old == id => new,
-                _ => id,
-            })
-            .collect();
-        records.extend(ids.iter().map(|id| of.current_tombstone(id)));
-        records.extend(ids.iter().map(|id| of.target_tombstone(id)));
+        records.extend(self.members().keys().map(|id| of.current_tombstone(id)));
+        records.extend(self.members().keys().map(|id| of.target_tombstone(id)));
         records.push(of.target_epoch_tombstone());
-        records.extend(ids.iter().map(|id| of.member_tombstone(id)));
+        records.extend(self.members().keys().map(|id| of.member_tombstone(id)));
         records.extend(self.resolved().keys().map(|regex| of.regex_tombstone(regex)));
         records.push(of.partition_metadata_tombstone());
         records.push(of.epoch_tombstone());

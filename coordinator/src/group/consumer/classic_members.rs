@@ -146,8 +146,10 @@ impl GroupShard {
         let of = (group_id.as_str(), new.member_id.as_str());
         cancel_member_timer(context, ConsumerTimer::Join, of);
         if let Some(existing_id) = downgrade {
+            // What the member has become is in the classic group's record alone: its own records
+            // would bring a consumer group back over the classic one, and end it again.
             let pair = (existing_id.as_str(), &new);
-            records.extend(self.downgrade_with_successor(context, group_id, pair, stale)?);
+            records = self.downgrade_with_successor(context, group_id, pair, stale)?;
         } else {
             self.note_hashed(group_id, hashed, topics.version());
             if resolve_regexes {

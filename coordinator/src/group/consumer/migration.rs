@@ -195,8 +195,7 @@ impl GroupShard {
         members.push((successor, existing_id));
         let classic = to_classic(group, &members, topics.as_ref(), context.now_ms)?;
         let mut records = Vec::new();
-        let replaced = (existing_id, successor.member_id.as_str());
-        group.tombstones_with_replaced(group_id, &mut records, Some(replaced));
+        group.tombstones(group_id, &mut records);
         let reason = rebalance.then_some("downgraded with a stale assignment");
         records.extend(self.become_classic(context, classic, reason));
         Ok(records)

@@ -229,6 +229,35 @@ fn a_classic_successor_of_the_last_consumer_downgrades_without_a_rebalance() {
 }
 
 #[test]
+fn a_classic_successor_in_a_group_with_a_stale_assignment_downgrades_with_a_rebalance() {
+    let mut world = world(|config| {
+        config.consumer_assignment_interval_ms = 10_000;
+        config.consumer_assignment_interval_ms_max = 10_000;
+    });
+    let mut first = world.classic_join(fixed("i")).0;
+    world.advance(3_000);
+    let classic = first.try_recv().unwrap().member_id;
+    world.classic_sync(&classic, 1, &[(&classic, &[("foo", &[0, 1])])]);
+    let mut consumer = join("a", &["foo"]);
+    consumer.instance_id = Some("j".to_owned());
+    world.accepted(&consumer);
+    let mut rejoin = request(&classic, &["foo"], &[]);
+    rejoin.group_instance_id = Some("i".to_owned());
+    assert_eq!(world.classic_join(rejoin).0.try_recv().unwrap().generation_id, 2);
+    let mut wider = beat("a", 2);
+    wider.instance_id = Some("j".to_owned());
+    world.accepted(&wider);
+    wider.subscribed_topic_names = Some(vec!["foo".to_owned(), "bar".to_owned()]);
+    let answer = world.accepted(&wider);
+    assert_eq!((answer.member_epoch, world.group().epoch), (2, 3));
+
+    let (mut waiting, _) = world.classic_join(fixed("j"));
+    assert_eq!(waiting.try_recv().unwrap().error_code, 0);
+    let Some(Group::Classic(group)) = world.driver.shard.group(GROUP) else { panic!() };
+    assert_eq!(group.state_name(), "PreparingRebalance");
+}
+
+#[test]
 fn empty_groups_change_their_kind() {
     let mut world = world(|config| {
         config.consumer_migration_policy = MigrationPolicy::Disabled;

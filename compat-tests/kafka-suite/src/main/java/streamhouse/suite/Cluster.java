@@ -19,13 +19,18 @@ import kafka.server.KafkaConfig;
 
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.Config;
+import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
 import org.apache.kafka.clients.admin.ListTopicsOptions;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.ProducerState;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.admin.TransactionDescription;
 import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
 import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.requests.MetadataRequest;
@@ -35,8 +40,8 @@ import org.apache.kafka.server.IntegrationTestUtils;
 /**
  * The brokers of a test: however many it asks for, one process stands for all of them, at one address.
  *
- * <p>A test that stops some of its brokers and goes on with the others is noted as not applicable; one that stops all
- * of them stops the process.
+ * <p>The process is the broker of the lowest id: it leads all partitions, and stops when a test stops that broker, or
+ * all of them. A test that ends with some of its brokers stopped is noted as not applicable: it went on with the others.
  */
 public final class Cluster {
     private final Map<Integer, BrokerServer> brokers = new TreeMap<>();
@@ -57,7 +62,7 @@ public final class Cluster {
         BrokerServer broker = Facade.broker(this, config);
         down.add(config.brokerId());
         brokers.put(config.brokerId(), broker);
-        if (brokers.keySet().iterator().next() == config.brokerId()) {
+        if (nodeId() == config.brokerId()) {
             this.properties = Map.copyOf(properties);
         }
         return broker;
@@ -73,28 +78,32 @@ public final class Cluster {
         return controller;
     }
 
-    /** Starts the process, unless another broker has. */
+    /** Starts the process with the first of its brokers. */
     synchronized void start(int id) {
-        if (!running) {
+        if (!running && id == nodeId()) {
             Map<String, String> all = new HashMap<>(properties);
-            all.put("node.id", String.valueOf(brokers.keySet().iterator().next()));
+            all.put("node.id", String.valueOf(nodeId()));
             // Most tests write little, and the file is filled before it is used.
             all.put("streamhouse.wal.file.bytes", "8388608");
+            // A test that waits for compaction should not wait for its turn.
+            all.putIfAbsent("log.cleaner.backoff.ms", "1000");
             process.start(Settings.options(all));
             running = true;
         }
         down.remove(id);
     }
 
-    /** Stops the process with the last broker. */
+    /** Stops the process with the broker that leads everything, or with the last. */
     synchronized void stop(int id) {
-        if (!running || !down.add(id)) {
-            return;
-        }
-        if (down.containsAll(brokers.keySet())) {
+        if (down.add(id) && running && (id == nodeId() || down.containsAll(brokers.keySet()))) {
             process.stop();
             running = false;
         }
+    }
+
+    /** The broker that the process says it is. */
+    synchronized int nodeId() {
+        return brokers.keySet().iterator().next();
     }
 
     synchronized boolean isDown(int id) {
@@ -103,7 +112,7 @@ public final class Cluster {
 
     /** Ends everything. */
     public synchronized void close() {
-        if (running && !down.isEmpty()) {
+        if (!down.isEmpty() && !down.containsAll(brokers.keySet())) {
             NotApplicable.note("needs several brokers: it stops some and goes on with the others");
         }
         if (admin != null) {
@@ -121,6 +130,11 @@ public final class Cluster {
 
     int port() {
         return process.port();
+    }
+
+    /** What the process has logged. */
+    String log() {
+        return process.log();
     }
 
     /** For questions of the test's own. */
@@ -170,9 +184,31 @@ public final class Cluster {
     }
 
     /** An end of a partition as a client sees it. */
-    long offset(TopicPartition partition, OffsetSpec spec) {
-        return ask("the offsets of " + partition, admin().listOffsets(Map.of(partition, spec)).all())
-            .get(partition).offset();
+    ListOffsetsResultInfo offset(TopicPartition partition, OffsetSpec spec) {
+        return ask("the offsets of " + partition, admin().listOffsets(Map.of(partition, spec)).all()).get(partition);
+    }
+
+    /** A configuration as a client sees it. */
+    Config config(ConfigResource.Type type, String name) {
+        var resource = new ConfigResource(type, name);
+        return ask("the configuration of " + resource, admin().describeConfigs(List.of(resource)).all()).get(resource);
+    }
+
+    /** The broker's configuration as a client sees it. */
+    Config brokerConfig() {
+        return config(ConfigResource.Type.BROKER, String.valueOf(nodeId()));
+    }
+
+    /** A transactional id's state as a client sees it. */
+    TransactionDescription transaction(String transactionalId) {
+        return ask("the transaction of " + transactionalId,
+            admin().describeTransactions(List.of(transactionalId)).description(transactionalId));
+    }
+
+    /** A partition's producers as a client sees them. */
+    List<ProducerState> producers(TopicPartition partition) {
+        return ask("the producers of " + partition,
+            admin().describeProducers(List.of(partition)).partitionResult(partition)).activeProducers();
     }
 
     /** All topics and their ids. */

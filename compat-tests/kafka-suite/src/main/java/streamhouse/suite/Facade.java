@@ -2,6 +2,7 @@ package streamhouse.suite;
 
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
 
@@ -12,10 +13,13 @@ import kafka.server.KafkaApis;
 import kafka.server.KafkaConfig;
 import kafka.server.SharedServer;
 
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.controller.Controller;
 import org.apache.kafka.controller.ResultOrError;
+import org.apache.kafka.coordinator.group.GroupConfig;
 import org.apache.kafka.coordinator.group.GroupCoordinator;
 import org.apache.kafka.metadata.BrokerState;
 import org.apache.kafka.metadata.KRaftMetadataCache;
@@ -45,12 +49,12 @@ final class Facade {
         });
         var metadata = standIn(KRaftMetadataCache.class, new MetadataView(cluster));
         var logs = new LogView(cluster);
-        var replicas = standIn(kafka.server.ReplicaManager.class, logs::replicaManager);
-        var logManager = standIn(kafka.log.LogManager.class, logs::logManager);
         var groups = standIn(GroupCoordinator.class, (call, name) -> switch (name) {
             case "groupMetadataTopicConfigs" -> groupMetadataTopicConfigs();
+            case "groupConfig" -> groupConfig(cluster, call.getArgument(0));
             default -> inside(call);
         });
+        var transactions = new TransactionsView(cluster).coordinator();
         var requests = standIn(KafkaApis.class, (call, name) -> switch (name) {
             case "clusterId" -> cluster.clusterId();
             case "metadataCache" -> metadata;
@@ -85,11 +89,12 @@ final class Facade {
             case "dataPlaneRequestProcessor" -> requests;
             case "groupCoordinator" -> groups;
             case "lifecycleManager" -> lifecycle;
-            case "logManager" -> logManager;
+            case "logManager" -> logs.logManager();
             case "metadataCache" -> metadata;
-            case "replicaManager" -> replicas;
+            case "replicaManager" -> logs.replicaManager();
             case "sharedServer" -> shared;
             case "socketServer" -> sockets;
+            case "transactionCoordinator" -> transactions;
             default -> inside(call);
         });
     }
@@ -125,6 +130,17 @@ final class Facade {
                 .orElseGet(() -> new ResultOrError<>(Errors.UNKNOWN_TOPIC_OR_PARTITION, null)));
         }
         return ids;
+    }
+
+    /** What was set for a group itself, if anything. */
+    private static Optional<GroupConfig> groupConfig(Cluster cluster, String groupId) {
+        Map<String, String> own = new HashMap<>();
+        for (ConfigEntry entry : cluster.config(ConfigResource.Type.GROUP, groupId).entries()) {
+            if (entry.source() == ConfigEntry.ConfigSource.DYNAMIC_GROUP_CONFIG) {
+                own.put(entry.name(), entry.value());
+            }
+        }
+        return own.isEmpty() ? Optional.empty() : Optional.of(new GroupConfig(own));
     }
 
     /** With what Kafka's tests create the topic of offsets themselves: what a broker would give it. */

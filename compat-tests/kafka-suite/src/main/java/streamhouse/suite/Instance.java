@@ -12,6 +12,8 @@ import kafka.server.ControllerServer;
 import kafka.server.KafkaBroker;
 import kafka.server.KafkaConfig;
 
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.consumer.GroupProtocol;
 import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBindingFilter;
@@ -128,6 +130,16 @@ public final class Instance implements ClusterInstance {
     @Override
     public String bootstrapControllers() {
         throw NotApplicable.because("KRaft: connects to a controller");
+    }
+
+    @Override
+    public Admin admin(Map<String, Object> configs, boolean usingBootstrapControllers) {
+        if (usingBootstrapControllers || config.numBrokers() == 1) {
+            return ClusterInstance.super.admin(configs, usingBootstrapControllers);
+        }
+        Map<String, Object> properties = new HashMap<>(configs);
+        properties.putIfAbsent(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, bootstrapServers());
+        return new AssigningAdmin(properties, cluster.brokers().keySet(), cluster.nodeId());
     }
 
     @Override

@@ -77,6 +77,8 @@ pub(crate) struct State {
     pub(crate) runs: VecDeque<SyncedRun>,
     /// Committed extents by base offset, contiguous up to `committed_end`.
     pub(crate) extents: BTreeMap<i64, StoredExtent>,
+    /// The first record without a timestamp that no object holds, and when it was first seen.
+    undated: Option<(i64, i64)>,
     pub(crate) producers: ProducerState,
     /// Acknowledgements that wait for an end offset, in offset order.
     pub(crate) pending: VecDeque<PendingAck>,
@@ -299,6 +301,7 @@ impl State {
             recorded_readable_end: restored.readable_end,
             runs: VecDeque::new(),
             extents: extents.collect(),
+            undated: None,
             producers: ProducerState::default(),
             pending: VecDeque::new(),
             waiters: Vec::new(),
@@ -347,8 +350,9 @@ impl State {
         if actual == expected { Ok(()) } else { Err(AppendError::Moved { expected, actual }) }
     }
 
-    /// Whether a compacted topic waits for the WAL's file to become an object.
-    pub(crate) fn wants_seal(&self, now_ms: i64) -> bool {
+    /// Whether a compacted topic waits for the WAL's file to become an object. Records without a
+    /// timestamp are as old as the first look at them.
+    pub(crate) fn wants_seal(&mut self, now_ms: i64) -> bool {
         let config = &self.config;
         if !config.cleanup_policy.compact || self.synced_end <= self.committed_end {
             return false;
@@ -356,7 +360,14 @@ impl State {
         let unstored = || self.runs.iter().filter(|run| run.base_offset >= self.committed_end);
         let bytes: u64 = unstored().map(|run| u64::from(run.len)).sum();
         let oldest = unstored().map(|run| run.max_timestamp).filter(|timestamp| *timestamp >= 0);
-        let age_ms = oldest.min().map_or(0, |oldest| now_ms.saturating_sub(oldest));
+        let oldest = oldest.min();
+        let undated = unstored().find(|run| run.max_timestamp < 0).map(|run| run.base_offset);
+        self.undated = undated.map(|offset| match self.undated {
+            Some((known, seen_ms)) if known == offset => (known, seen_ms),
+            _ => (offset, now_ms),
+        });
+        let oldest = oldest.into_iter().chain(self.undated.map(|(_, seen_ms)| seen_ms)).min();
+        let age_ms = oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest));
         bytes >= config.segment_bytes
             || age_ms >= config.segment_ms
             || age_ms >= config.cleaning.max_lag_ms

@@ -132,3 +132,22 @@ fn acknowledgements_that_nobody_waits_for_do_not_pile_up() {
     let order: Vec<_> = state.pending.iter().map(|ack| ack.end_offset).take(2).collect();
     assert_eq!(order, [3, 5]);
 }
+
+#[test]
+fn a_compacted_partition_asks_for_an_object_by_age_with_and_without_timestamps() {
+    for timestamp in [0, -1] {
+        let mut state = state();
+        let mut config = TopicLogConfig::clone(&state.config);
+        config.cleanup_policy.compact = true;
+        config.segment_ms = 1_000;
+        state.config = Arc::new(config);
+        let file = Arc::new(WalFileRef::new(1, 0, Arc::new(Empty)));
+        push(&mut state, 0, &file);
+        state.runs[0].max_timestamp = timestamp;
+        assert!(!state.wants_seal(10), "{timestamp}");
+        assert!(!state.wants_seal(999), "{timestamp}");
+        assert!(state.wants_seal(1_010), "{timestamp}");
+        state.synced_end = 0;
+        assert!(!state.wants_seal(2_000), "{timestamp}");
+    }
+}

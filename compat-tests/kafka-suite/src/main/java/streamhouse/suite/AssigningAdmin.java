@@ -4,20 +4,15 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Set;
 
-import org.apache.kafka.clients.admin.AlterPartitionReassignmentsOptions;
-import org.apache.kafka.clients.admin.AlterPartitionReassignmentsResult;
 import org.apache.kafka.clients.admin.CreateTopicsOptions;
 import org.apache.kafka.clients.admin.CreateTopicsResult;
 import org.apache.kafka.clients.admin.ForwardingAdmin;
-import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewTopic;
-import org.apache.kafka.common.TopicPartition;
 
 /**
- * The admin client of a test that has several brokers: where it assigns replicas to some of them, it assigns them to
+ * The admin client of a test that has several brokers: where it assigns a topic's replicas to some of them, they go to
  * the process that stands for all. What it names beside them stays, and is refused.
  */
 final class AssigningAdmin extends ForwardingAdmin {
@@ -42,16 +37,6 @@ final class AssigningAdmin extends ForwardingAdmin {
         Map<Integer, List<Integer>> assignments = new HashMap<>();
         topic.replicasAssignments().forEach((partition, replicas) -> assignments.put(partition, assigned(replicas)));
         return new NewTopic(topic.name(), assignments).configs(topic.configs());
-    }
-
-    @Override
-    public AlterPartitionReassignmentsResult alterPartitionReassignments(
-        Map<TopicPartition, Optional<NewPartitionReassignment>> reassignments, AlterPartitionReassignmentsOptions options
-    ) {
-        Map<TopicPartition, Optional<NewPartitionReassignment>> assigned = new HashMap<>();
-        reassignments.forEach((partition, to) -> assigned.put(partition,
-            to.map(wanted -> new NewPartitionReassignment(assigned(wanted.targetReplicas())))));
-        return super.alterPartitionReassignments(assigned, options);
     }
 
     private List<Integer> assigned(List<Integer> replicas) {

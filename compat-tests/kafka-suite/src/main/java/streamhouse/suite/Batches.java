@@ -30,14 +30,17 @@ final class Batches {
     private static final int TIMEOUT_MS = 30_000;
 
     private final Cluster cluster;
+    private final TopicPartition partition;
+    private final Uuid topicId;
 
-    Batches(Cluster cluster) {
+    Batches(Cluster cluster, TopicPartition partition) {
         this.cluster = cluster;
+        this.partition = partition;
+        this.topicId = cluster.describe(partition.topic()).orElseThrow().topicId();
     }
 
     /** All of them, in a file. */
-    FileRecords of(TopicPartition partition) {
-        Uuid topicId = cluster.describe(partition.topic()).orElseThrow().topicId();
+    FileRecords all() {
         long offset = cluster.offset(partition, OffsetSpec.earliest()).offset();
         long end = cluster.offset(partition, OffsetSpec.latest()).offset();
         try {
@@ -45,7 +48,7 @@ final class Batches {
             file.deleteOnExit();
             FileRecords records = FileRecords.open(file);
             while (offset < end) {
-                MemoryRecords fetched = fetch(partition, topicId, offset);
+                MemoryRecords fetched = fetch(offset);
                 for (RecordBatch batch : fetched.batches()) {
                     offset = batch.nextOffset();
                 }
@@ -58,8 +61,7 @@ final class Batches {
     }
 
     /** Produces them, as they are. */
-    void append(TopicPartition partition, MemoryRecords records) throws IOException {
-        Uuid topicId = cluster.describe(partition.topic()).orElseThrow().topicId();
+    void append(MemoryRecords records) throws IOException {
         var partitions = List.of(new PartitionProduceData().setIndex(partition.partition()).setRecords(records));
         var topic = new TopicProduceData().setTopicId(topicId).setName(partition.topic()).setPartitionData(partitions);
         var data = new ProduceRequestData()
@@ -72,7 +74,7 @@ final class Batches {
             appended -> Errors.forCode(appended.errorCode()).maybeThrow()));
     }
 
-    private MemoryRecords fetch(TopicPartition partition, Uuid topicId, long offset) throws IOException {
+    private MemoryRecords fetch(long offset) throws IOException {
         short version = ApiKeys.FETCH.latestVersion();
         var from = new FetchRequest.PartitionData(topicId, offset, 0, FETCH_BYTES_MAX, Optional.empty());
         var request = FetchRequest.Builder.forConsumer(version, 0, 1, Map.of(partition, from)).build(version);

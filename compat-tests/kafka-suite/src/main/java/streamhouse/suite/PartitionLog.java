@@ -29,10 +29,12 @@ import static streamhouse.suite.StandIn.standIn;
 final class PartitionLog {
     private final Cluster cluster;
     private final TopicPartition partition;
+    private final Batches batches;
 
     PartitionLog(Cluster cluster, TopicPartition partition) {
         this.cluster = cluster;
         this.partition = partition;
+        this.batches = new Batches(cluster, partition);
     }
 
     /** What a test holds. */
@@ -51,7 +53,7 @@ final class PartitionLog {
             case "logSegments" -> List.of(segment());
             case "producerStateManager" -> producers();
             case "appendAsLeader" -> {
-                new Batches(cluster).append(partition, call.getArgument(0));
+                batches.append(call.getArgument(0));
                 // Where in the log that was: nobody asks.
                 yield null;
             }
@@ -91,10 +93,10 @@ final class PartitionLog {
 
     /** Everything that a client can fetch, as one segment. */
     private LogSegment segment() {
-        var batches = new Batches(cluster).of(partition);
+        var records = batches.all();
         return standIn(LogSegment.class, (call, name) -> switch (name) {
-            case "log" -> batches;
-            case "size" -> batches.sizeInBytes();
+            case "log" -> records;
+            case "size" -> records.sizeInBytes();
             default -> inside(call);
         });
     }

@@ -71,7 +71,7 @@ impl Members {
             let group = words[0].to_owned();
             match words[1] {
                 "owns" => {
-                    let owned = words.get(2).map_or("", |word| word);
+                    let owned = words.get(2).copied().unwrap_or_default();
                     let owned = owned.split(',').filter(|it| !it.is_empty()).map(partition);
                     self.owned.insert(group, owned.collect());
                 }

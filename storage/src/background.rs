@@ -3,7 +3,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::{
@@ -90,11 +90,11 @@ impl Log {
     /// Waits for `log.cleaner.backoff.ms`, counted from now, whatever it is changed to meanwhile.
     async fn back_off(&self) {
         let mut live = self.watch_config();
-        let began = Instant::now();
+        let began = self.deps.clock.monotonic();
         loop {
             let until = began + live.borrow_and_update().cleaner_backoff;
             tokio::select! {
-                () = sleep_until(until) => return,
+                () = sleep(until.saturating_sub(self.deps.clock.monotonic())) => return,
                 // The sender is this log's own.
                 Ok(()) = live.changed() => {}
             }

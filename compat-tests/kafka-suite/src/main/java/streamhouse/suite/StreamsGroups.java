@@ -1,0 +1,18 @@
+package streamhouse.suite;
+
+import org.junit.jupiter.api.extension.BeforeEachCallback;
+import org.junit.jupiter.api.extension.ExtensionContext;
+
+/**
+ * Ends those runs of a test of Kafka Streams at once that are for streams groups (KIP-1071), which StreamHouse does not
+ * have: they would wait for their time-outs. JUnit finds it among the services.
+ */
+public final class StreamsGroups implements BeforeEachCallback {
+    @Override
+    public void beforeEach(ExtensionContext context) {
+        String name = context.getDisplayName();
+        if (name.contains("groupProtocol=streams") || name.contains("streamsProtocolEnabled=true")) {
+            throw NotApplicable.because("streams groups (KIP-1071)");
+        }
+    }
+}

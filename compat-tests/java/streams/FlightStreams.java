@@ -49,7 +49,7 @@ public final class FlightStreams {
     private static final Duration DAY = Duration.ofDays(1);
     /** No flight is ever late, and no changelog so old that a broker would delete it. */
     private static final Duration GRACE = Duration.ofDays(36_500);
-    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(30);
+    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(90);
 
     private FlightStreams() {
     }

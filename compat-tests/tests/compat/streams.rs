@@ -16,8 +16,8 @@ use streamhouse_compat_tests::seed::Random;
 use streamhouse_compat_tests::target::{Broker, Options, Target};
 
 const PROGRAM: &str = "streams.FlightStreams";
-/// Longest wait for an instance that was asked to close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for an instance to run, and for one that was asked to close to end.
+const INSTANCE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Settings of the application for short runs: who is killed is missed soon, each instance has
 /// standbys of the other's stores, and repartitioned records are deleted soon.
 const SETTINGS: [&str; 4] = [
@@ -44,14 +44,15 @@ struct Instance {
     bootstrap: String,
     directory: PathBuf,
     process: Child,
-    lives: u32,
+    /// Bytes that former lives have logged.
+    logged_before: usize,
 }
 
 impl Instance {
     fn start(bootstrap: &str, directory: PathBuf) -> Self {
         std::fs::create_dir_all(&directory).unwrap();
         let process = Self::launch(bootstrap, &directory);
-        Self { bootstrap: bootstrap.to_owned(), directory, process, lives: 1 }
+        Self { bootstrap: bootstrap.to_owned(), directory, process, logged_before: 0 }
     }
 
     fn launch(bootstrap: &str, directory: &Path) -> Child {
@@ -67,8 +68,8 @@ impl Instance {
         self.process.wait().unwrap();
         // Native libraries that this life unpacked.
         std::fs::remove_dir_all(self.directory.join("temp")).unwrap();
+        self.logged_before = self.log().len();
         self.process = Self::launch(&self.bootstrap, &self.directory);
-        self.lives += 1;
     }
 
     fn assert_running(&mut self) {
@@ -76,14 +77,24 @@ impl Instance {
         assert!(status.is_none(), "{}: ended by itself: {status:?}", self.directory.display());
     }
 
-    /// Asks it to close, with SIGTERM, and waits until it has.
+    fn log(&self) -> String {
+        std::fs::read_to_string(log_of(&self.directory)).unwrap()
+    }
+
+    /// Once it runs, asks it to close, with SIGTERM, and waits until it has.
     fn close(mut self) {
-        self.assert_running();
+        let deadline = Instant::now() + INSTANCE_TIMEOUT;
+        while !self.log()[self.logged_before..].contains("running\n") {
+            self.assert_running();
+            assert!(Instant::now() < deadline, "{}: does not run", self.directory.display());
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let status = wait(&mut self.process, CLOSE_TIMEOUT);
-        let log = std::fs::read_to_string(log_of(&self.directory)).unwrap();
-        assert!(log.ends_with("closed\n"), "{status}, but it did not close:\n{log}");
+        let status = wait(&mut self.process, INSTANCE_TIMEOUT);
+        let log = self.log();
+        let closed = log[self.logged_before..].contains("\nclosed\n");
+        assert!(closed, "{}: {status}, but it did not close", self.directory.display());
     }
 }
 
@@ -240,7 +251,7 @@ fn the_groups_of_streams_own_protocol_are_refused_clearly() {
     let (state, log) = (dir.path().join("state"), dir.path().join("log"));
     let arguments = [bootstrap.as_str(), state.to_str().unwrap(), "group.protocol=streams"];
     let mut program = program_start(PROGRAM, &arguments, &log, &dir.path().join("temp")).unwrap();
-    let status = wait(&mut program, CLOSE_TIMEOUT);
+    let status = wait(&mut program, INSTANCE_TIMEOUT);
     let log = std::fs::read_to_string(log).unwrap();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("does not support the STREAMS group protocol"), "{log}");

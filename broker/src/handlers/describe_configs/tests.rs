@@ -149,6 +149,11 @@ async fn a_group_shows_its_settings_over_the_brokers() {
             ("consumer.assignment.interval.ms", "1000", 5),
             ("consumer.heartbeat.interval.ms", "6000", 4),
             ("consumer.session.timeout.ms", "50000", 8),
+            ("streams.assignment.interval.ms", "1000", 5),
+            ("streams.heartbeat.interval.ms", "5000", 5),
+            ("streams.initial.rebalance.delay.ms", "3000", 5),
+            ("streams.num.standby.replicas", "0", 5),
+            ("streams.session.timeout.ms", "45000", 5),
         ]
     );
     let result = describe_one(&mut client, resource(32, "", None), 4).await;

@@ -1,5 +1,7 @@
 package streamhouse.suite;
 
+import java.util.List;
+
 import org.junit.jupiter.api.extension.BeforeEachCallback;
 import org.junit.jupiter.api.extension.ExtensionContext;
 
@@ -8,10 +10,15 @@ import org.junit.jupiter.api.extension.ExtensionContext;
  * have: they would wait for their time-outs. JUnit finds it among the services.
  */
 public final class StreamsGroups implements BeforeEachCallback {
+    /** How the tests name the parameter. */
+    private static final List<String> MARKS =
+        List.of("groupProtocol=streams", "streamsProtocolEnabled=true", "streamsRebalanceProtocolEnabled=true",
+            "useNewProtocol=true");
+
     @Override
     public void beforeEach(ExtensionContext context) {
         String name = context.getDisplayName();
-        if (name.contains("groupProtocol=streams") || name.contains("streamsProtocolEnabled=true")) {
+        if (MARKS.stream().anyMatch(name::contains)) {
             throw NotApplicable.because("streams groups (KIP-1071)");
         }
     }

@@ -109,8 +109,16 @@ impl Expected {
         differences
     }
 
-    /// Takes over how tests ended. A reason that people wrote stays while the status does.
+    /// Takes over how tests ended. A reason that people wrote stays while the status does. An entry
+    /// that keeps a whole method from being run goes once a test of it ended otherwise.
     pub fn adopt(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes.iter().filter(|outcome| outcome.status != Status::NotApplicable) {
+            let method = outcome.id.split('[').next().unwrap_or_default();
+            let excluded = |entry: &Entry| entry.status == Status::NotApplicable;
+            if method != outcome.id && self.entries.get(method).is_some_and(excluded) {
+                self.entries.remove(method);
+            }
+        }
         for outcome in outcomes {
             if self.lookup(&outcome.id).is_some_and(|(_, entry)| entry.status == outcome.status) {
                 continue;
@@ -181,6 +189,14 @@ mod tests {
         assert!(expected.excludes("a.B") && !expected.excludes("a.C"));
         assert_eq!(expected.not_applicable_in("a.C"), ["a.C#e"]);
         assert_eq!(expected.differences(&[outcome("a.B#x", Status::NotApplicable)], &[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_method_that_applies_after_all_is_run_from_then_on() {
+        let mut expected = Expected::parse("a.C#e\tnot-applicable\tbecause\n").unwrap();
+        let ended = [outcome("a.C#e[1]", Status::Pass), outcome("a.C#e[2]", Status::NotApplicable)];
+        expected.adopt(&ended);
+        assert_eq!(expected.text(), "a.C#e[1]\tpass\t\na.C#e[2]\tnot-applicable\tseen\n");
     }
 
     #[test]

@@ -108,10 +108,11 @@ impl Setup {
         .unwrap();
     }
 
-    /// Java's producer 4.3.1 looks whether records wait to be sent, and then, without a lock around
-    /// both, takes the next request: on a starved machine the commit of a transaction can go out
-    /// before its records, which any broker refuses as there is no transaction. Whoever operates
-    /// Connect restarts the task then. Had the broker forgotten a transaction, this would not help.
+    /// Seen once, on a starved machine: a commit that the coordinator refused, as there was no
+    /// transaction. Probably Java's producer 4.3.1 sent it before the records: it looks whether
+    /// records wait and then, without a lock around both, takes the next request (`Sender`,
+    /// `TransactionManager#nextRequest`). Not reproduced apart. Whoever operates Connect restarts the
+    /// task then; had the broker forgotten a transaction, the read_committed topic would stand still.
     #[track_caller]
     fn restart_after_early_commit(&self, source: &Value) {
         let task = &source["tasks"][0];

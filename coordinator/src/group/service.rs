@@ -1,9 +1,6 @@
 //! What handlers call: from a group's id to the shard that has it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI32, Ordering},
-};
+use std::sync::Arc;
 
 use protocol::ErrorCode;
 use tracing::debug;
@@ -16,7 +13,6 @@ use super::{
 };
 use crate::{
     log::TransactionEnd,
-    partition::partition_for,
     runtime::{Runtime, RuntimeDeps, TransactionalWrite},
     topics::TopicSource,
 };
@@ -26,8 +22,6 @@ use crate::{
 pub struct GroupCoordinator {
     runtime: Runtime<GroupShard>,
     config: Arc<GroupConfig>,
-    /// Partitions of `__consumer_offsets`; 0 until the topic exists.
-    partition_count: Arc<AtomicI32>,
 }
 
 impl GroupCoordinator {
@@ -45,7 +39,7 @@ impl GroupCoordinator {
             GroupShard::new(Arc::clone(&shard_config), topics.clone())
                 .with_overrides(Arc::clone(&overrides))
         });
-        Self { runtime, config, partition_count: Arc::default() }
+        Self { runtime, config }
     }
 
     /// The configuration.
@@ -63,23 +57,16 @@ impl GroupCoordinator {
     /// Hosts all partitions of `__consumer_offsets`, which has `count`: those that are new are loaded
     /// in the background.
     pub fn host(&self, count: i32) {
-        self.partition_count.store(count, Ordering::Release);
-        for partition in 0..count {
-            self.runtime.start(partition);
-        }
+        self.runtime.host(count);
     }
 
     /// Hosts nothing any more: the topic is gone, or the broker stops.
     pub fn release(&self) {
-        self.partition_count.store(0, Ordering::Release);
-        for partition in self.runtime.partitions() {
-            self.runtime.stop(partition);
-        }
+        self.runtime.release();
     }
 
     /// Stops for good. Who waits is answered.
     pub fn shutdown(&self) {
-        self.partition_count.store(0, Ordering::Release);
         self.runtime.shutdown();
     }
 
@@ -88,10 +75,7 @@ impl GroupCoordinator {
     /// # Errors
     /// `NOT_COORDINATOR` while there is no `__consumer_offsets`.
     pub fn partition_of(&self, group_id: &str) -> Result<i32, ErrorCode> {
-        match self.partition_count.load(Ordering::Acquire) {
-            0 => Err(ErrorCode::NotCoordinator),
-            count => Ok(partition_for(group_id, count)),
-        }
+        self.runtime.partition_of(group_id)
     }
 
     /// Runs an operation of a group that may change soft state.

@@ -10,6 +10,7 @@ mod alarm;
 mod batch;
 #[cfg(test)]
 pub(crate) mod fake_log;
+mod hosting;
 mod load;
 mod slot;
 
@@ -20,7 +21,10 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI32, Ordering},
+    },
     time::Duration,
 };
 
@@ -113,6 +117,8 @@ struct Inner<S: Shard> {
     deps: RuntimeDeps,
     new_shard: NewShard<S>,
     slots: RwLock<BTreeMap<i32, Arc<Slot<S>>>>,
+    /// Partitions of the coordinator's topic; 0 while it does not exist.
+    topic_partitions: AtomicI32,
     alarm: Alarm,
     stopped: CancellationToken,
 }
@@ -132,6 +138,7 @@ impl<S: Shard> Runtime<S> {
             deps,
             new_shard: Box::new(new_shard),
             slots: RwLock::default(),
+            topic_partitions: AtomicI32::default(),
             alarm: Alarm::default(),
             stopped: CancellationToken::new(),
         });
@@ -165,6 +172,7 @@ impl<S: Shard> Runtime<S> {
     /// Gives all partitions up and takes no more. Batches on their way still become durable or not,
     /// and their operations are answered.
     pub fn shutdown(&self) {
+        self.inner.topic_partitions.store(0, Ordering::Release);
         self.inner.stopped.cancel();
         let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slots = std::mem::take(&mut *slots);

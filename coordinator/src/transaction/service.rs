@@ -5,10 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI32, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -26,7 +23,6 @@ use super::{
     markers::{Markers, TimedOut, Work, WorkQueue},
 };
 use crate::{
-    partition::partition_for,
     runtime::{Runtime, RuntimeDeps},
     shard::{Context, Outcome},
 };
@@ -85,8 +81,6 @@ pub struct TransactionCoordinator {
     clock: SharedClock,
     rng: Rng,
     spawner: Spawner,
-    /// Partitions of `__transaction_state`; 0 until the topic exists.
-    partition_count: Arc<AtomicI32>,
     /// The ids whose transaction is being completed by a task, and whether to look again then.
     completing: Arc<Mutex<BTreeMap<String, bool>>>,
     stopped: CancellationToken,
@@ -113,7 +107,6 @@ impl TransactionCoordinator {
             clock,
             rng,
             spawner,
-            partition_count: Arc::default(),
             completing: Arc::default(),
             stopped: CancellationToken::new(),
         };
@@ -145,23 +138,16 @@ impl TransactionCoordinator {
     /// Hosts all partitions of `__transaction_state`, which has `count`: those that are new are
     /// loaded in the background.
     pub fn host(&self, count: i32) {
-        self.partition_count.store(count, Ordering::Release);
-        for partition in 0..count {
-            self.runtime.start(partition);
-        }
+        self.runtime.host(count);
     }
 
     /// Hosts nothing any more: the topic is gone.
     pub fn release(&self) {
-        self.partition_count.store(0, Ordering::Release);
-        for partition in self.runtime.partitions() {
-            self.runtime.stop(partition);
-        }
+        self.runtime.release();
     }
 
     /// Stops for good. Who waits is answered; what is not completed is by the next start.
     pub fn shutdown(&self) {
-        self.partition_count.store(0, Ordering::Release);
         self.stopped.cancel();
         self.runtime.shutdown();
     }
@@ -171,10 +157,7 @@ impl TransactionCoordinator {
     /// # Errors
     /// `NOT_COORDINATOR` while there is no `__transaction_state`.
     pub fn partition_of(&self, transactional_id: &str) -> Result<i32, ErrorCode> {
-        match self.partition_count.load(Ordering::Acquire) {
-            0 => Err(ErrorCode::NotCoordinator),
-            count => Ok(partition_for(transactional_id, count)),
-        }
+        self.runtime.partition_of(transactional_id)
     }
 
     async fn run<R: Send + 'static>(

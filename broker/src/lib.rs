@@ -30,6 +30,7 @@ pub mod purgatory;
 pub mod server;
 pub mod shutdown;
 pub mod start;
+pub mod tables;
 pub mod testing;
 pub mod topic_name;
 

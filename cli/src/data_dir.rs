@@ -5,7 +5,8 @@
 //!  DIR/FORMAT    version of this layout
 //!  DIR/metadata.db   topics, leases, objects (SQLite)
 //!  DIR/wal/      the write-ahead log
-//!  DIR/objects/  sealed files, where no object store is configured
+//!  DIR/objects/  sealed files and tables, where no object store is configured
+//!  DIR/spill/    what queries have no memory for; emptied at start
 //! ```
 //!
 //! Invariant: while a [`DataDir`] exists, no other process has one for the same directory.
@@ -64,6 +65,19 @@ impl DataDir {
     /// The directory of objects, where they are local.
     pub(crate) fn objects(&self) -> PathBuf {
         self.path.join("objects")
+    }
+
+    /// The directory that queries spill to, empty.
+    pub(crate) fn spill(&self) -> anyhow::Result<PathBuf> {
+        let spill = self.path.join("spill");
+        match fs::remove_dir_all(&spill) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("emptying {}", spill.display()));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(&spill).with_context(|| format!("creating {}", spill.display()))?;
+        Ok(spill)
     }
 }
 

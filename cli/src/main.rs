@@ -11,6 +11,7 @@ mod data_dir;
 mod logging;
 mod ready_file;
 mod signals;
+mod tables;
 
 use std::{io::Write, process::ExitCode};
 

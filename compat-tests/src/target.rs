@@ -246,7 +246,9 @@ impl Broker {
         self.options.data.with_extension("log")
     }
 
-    fn ready_path(&self) -> PathBuf {
+    /// The file with the addresses of the process that runs now; its ports may be other ones after
+    /// each restart. StreamHouse only.
+    pub fn ready_path(&self) -> PathBuf {
         self.options.data.with_extension("ready")
     }
 

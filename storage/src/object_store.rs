@@ -147,6 +147,13 @@ impl ObjectStorage {
         self.local_root.as_deref()
     }
 
+    /// The store itself and what precedes every key in it, for readers and writers of other
+    /// formats. None of the manners here apply to it.
+    #[must_use]
+    pub fn raw(&self) -> (Arc<dyn ObjectStore>, &Path) {
+        (Arc::clone(&self.store), &self.prefix)
+    }
+
     /// The file of a key in a store of local files.
     #[must_use]
     pub fn local_path(&self, key: &str) -> Option<PathBuf> {

@@ -40,6 +40,17 @@ pub struct ObjectStoreConfig {
     pub request_timeout: Duration,
 }
 
+/// SQL, and the writing of tables.
+#[derive(Debug, Clone)]
+pub struct QueryConfig {
+    /// `streamhouse.query.memory.bytes`.
+    pub memory_bytes: usize,
+    /// `streamhouse.query.concurrency`.
+    pub concurrency: usize,
+    /// `streamhouse.query.threads`.
+    pub threads: usize,
+}
+
 /// What the topic handlers obey.
 #[derive(Debug, Clone)]
 pub struct TopicRules {
@@ -84,6 +95,8 @@ pub struct BrokerConfig {
     pub log: LogConfig,
     /// Topics.
     pub topics: TopicRules,
+    /// SQL and tables.
+    pub query: QueryConfig,
     /// Groups and transactions.
     pub coordinator: CoordinatorConfig,
     /// Connections and requests, but for the address, which is known once it is bound.
@@ -118,6 +131,11 @@ impl BrokerConfig {
             object_store: read_object_store(read)?,
             log: read_log(read, &memory)?,
             topics: read_topics(read)?,
+            query: QueryConfig {
+                memory_bytes: read.count("streamhouse.query.memory.bytes")?,
+                concurrency: read.count("streamhouse.query.concurrency")?,
+                threads: read.count("streamhouse.query.threads")?,
+            },
             coordinator: coordinator::read(read)?,
             options: read_options(read, &memory, &advertised)?,
             listener,

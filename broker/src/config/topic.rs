@@ -30,6 +30,7 @@ pub fn validate(overrides: &BTreeMap<String, String>) -> Result<(), String> {
         }
     }
     check_compaction_lags(&values)?;
+    table::config::TableConfig::read(overrides)?;
     if values.get("remote.storage.enable") == Some(&Value::Boolean(true)) {
         return Err("Tiered Storage functionality is disabled in the broker. Topic cannot be \
                     configured with remote log storage."

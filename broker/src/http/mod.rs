@@ -133,16 +133,17 @@ impl HttpListener {
         self.address
     }
 
-    /// Serves until `stop` completes.
+    /// Serves until `stop` completes; `more` are endpoints of other parts of the process.
     ///
     /// # Errors
     /// Where the listener fails.
     pub async fn serve(
         self,
         status: Status,
+        more: Router,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        axum::serve(self.socket, router(status)).with_graceful_shutdown(stop).await
+        axum::serve(self.socket, router(status).merge(more)).with_graceful_shutdown(stop).await
     }
 }
 

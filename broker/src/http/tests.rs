@@ -29,7 +29,7 @@ impl Http {
         let listener = HttpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let address = listener.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = listener.serve(status.clone(), async {
+        let serving = listener.serve(status.clone(), Router::new(), async {
             let _ = stopped.await;
         });
         tokio::spawn(async move { serving.await.unwrap() });

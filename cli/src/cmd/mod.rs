@@ -1,6 +1,7 @@
 //! The commands: one file each.
 
 mod config;
+mod sql;
 mod start;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Start a broker.
     Start(Box<start::Start>),
+    /// Query topics with SQL
+    Sql(sql::Sql),
     /// Show what can be configured.
     #[command(subcommand)]
     Config(config::Config),
@@ -27,6 +30,7 @@ impl Arguments {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Start(start) => start.run(),
+            Command::Sql(sql) => sql.run(),
             Command::Config(config) => config.run(),
         }
     }

@@ -30,6 +30,7 @@ use common::{
     spawn::{Fatal, Spawner},
 };
 use metadata::SqliteStore;
+use query::http::Slot;
 use storage::{
     object_store::{ObjectStorage, StorageOptions},
     wal::OsWalFs,
@@ -43,6 +44,7 @@ use crate::{
     logging,
     ready_file::ReadyFile,
     signals::Signals,
+    tables::Tables,
 };
 
 /// Flags of `streamhouse start`. Everything else is set with `-o`, in the environment or in a file;
@@ -55,7 +57,7 @@ pub(crate) struct Start {
     /// Address for Kafka clients; port 0 picks a free one [default: 127.0.0.1:9092]
     #[arg(long, value_name = "ADDR:PORT")]
     kafka: Option<String>,
-    /// Address of /metrics, /health, /ready and /live [default: 127.0.0.1:8080]
+    /// Address of SQL (/api/v1/query), /metrics, /health, /ready and /live [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     http: Option<String>,
     /// File in the syntax of Kafka's server.properties
@@ -165,7 +167,8 @@ impl Process {
         let spawner = Spawner::threads(Fatal::abort_process());
         let status = Status::new(http::install_recorder()?, Arc::clone(&clock));
         let (http_stop, http_stopped) = oneshot::channel::<()>();
-        let serving = http.serve(status.clone(), async {
+        let sql = Slot::default();
+        let serving = http.serve(status.clone(), query::http::router(Arc::clone(&sql)), async {
             // Also when the sender is gone: the process ends then.
             let _ = http_stopped.await;
         });
@@ -178,8 +181,10 @@ impl Process {
         let metadata =
             SqliteStore::open(&data_dir.metadata_file()).await.context("opening the metadata")?;
         let metadata = Arc::new(metadata.on_unknown_outcome(spawner.fatal().clone()).await);
+        let url = self.object_store_url(&data_dir);
+        let objects = Arc::new(self.objects(&url, &spawner, &clock).await?);
         let deps =
-            self.deps(&data_dir, &metadata, &spawner, &clock, addresses.kafka.port()).await?;
+            self.deps(&data_dir, &metadata, &objects, &spawner, &clock, addresses.kafka.port())?;
         let broker = tokio::select! {
             started = start::start(deps) => started.context("starting the broker")?,
             signal = signals.next() => {
@@ -187,6 +192,15 @@ impl Process {
                 return Ok(());
             }
         };
+        let tables = Tables::start(
+            &broker,
+            &objects,
+            &url,
+            &data_dir.spill()?,
+            &self.config.query,
+            (&clock, &spawner),
+            &sql,
+        )?;
         Server::new(Arc::clone(&broker)).listen(kafka);
         status.serving(Arc::clone(&broker));
         let ready_file = self.announce(&broker, addresses, &data_dir, &clock)?;
@@ -195,6 +209,7 @@ impl Process {
         info!(signal, "stopping; a second signal stops at once");
         status.stopping();
         drop(ready_file);
+        tables.stop();
         tokio::select! {
             () = start::stop(&broker) => {}
             signal = signals.next() => {
@@ -227,41 +242,52 @@ impl Process {
         })
     }
 
-    async fn deps(
-        &self,
-        data_dir: &DataDir,
-        metadata: &Arc<SqliteStore>,
-        spawner: &Spawner,
-        clock: &SharedClock,
-        port: u16,
-    ) -> anyhow::Result<StartDeps> {
-        let rng = Rng::from_os();
-        let store = &self.config.object_store;
-        let url = match &store.url {
+    fn object_store_url(&self, data_dir: &DataDir) -> String {
+        match &self.config.object_store.url {
             Some(url) => url.clone(),
             None => format!("file://{}", data_dir.objects().display()),
-        };
+        }
+    }
+
+    async fn objects(
+        &self,
+        url: &str,
+        spawner: &Spawner,
+        clock: &SharedClock,
+    ) -> anyhow::Result<ObjectStorage> {
+        let store = &self.config.object_store;
         let settings: BTreeMap<_, _> = store.options.expose().iter().cloned().collect();
         let options = StorageOptions {
             read_timeout: store.request_timeout,
             write_timeout: store.request_timeout * 4,
             ..StorageOptions::default()
         };
-        let objects =
-            ObjectStorage::open(&url, &settings, options, spawner, Arc::clone(clock), rng.clone())
-                .await
-                .with_context(|| format!("opening the object store {url}"))?;
+        let rng = Rng::from_os();
+        ObjectStorage::open(url, &settings, options, spawner, Arc::clone(clock), rng)
+            .await
+            .with_context(|| format!("opening the object store {url}"))
+    }
+
+    fn deps(
+        &self,
+        data_dir: &DataDir,
+        metadata: &Arc<SqliteStore>,
+        objects: &Arc<ObjectStorage>,
+        spawner: &Spawner,
+        clock: &SharedClock,
+        port: u16,
+    ) -> anyhow::Result<StartDeps> {
         let wal_fs = OsWalFs::open(data_dir.wal()).context("opening the WAL directory")?;
-        let wal_directory = rename_source(&data_dir.wal(), &objects)?;
+        let wal_directory = rename_source(&data_dir.wal(), objects)?;
         Ok(StartDeps {
             static_config: Arc::clone(&self.static_config),
             port,
             metadata: Arc::<SqliteStore>::clone(metadata),
             wal_fs: Arc::new(wal_fs),
             wal_directory,
-            objects: Arc::new(objects),
+            objects: Arc::clone(objects),
             clock: Arc::clone(clock),
-            rng,
+            rng: Rng::from_os(),
             spawner: spawner.clone(),
         })
     }

@@ -32,6 +32,7 @@ mod power_loss;
 mod restart;
 mod streams;
 mod sync_error;
+mod tables;
 mod transactions;
 mod verifiable;
 mod workload;

@@ -168,7 +168,7 @@ impl Footer {
     /// The footer as it follows the data: body and trailer.
     ///
     /// # Errors
-    /// `TooLarge` beyond [`FOOTER_BYTES_MAX`].
+    /// `TooLarge` beyond `FOOTER_BYTES_MAX`.
     pub fn encode(&self) -> Result<Bytes, FormatError> {
         let markers = self.partitions.iter().any(PartitionFooter::has_markers);
         let mut body = Writer::new();

@@ -18,7 +18,10 @@ use std::{
 
 use async_trait::async_trait;
 use common::spawn::Spawner;
-use futures::{FutureExt, stream::BoxStream};
+use futures::{
+    FutureExt, StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
 use object_store::{
     CopyOptions, Error as StoreError, GetOptions, GetResult, ListResult, MultipartUpload,
     ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
@@ -146,7 +149,14 @@ impl ObjectStore for DurableLocalStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        // By key, as S3 lists: readers of Delta logs rely on it.
+        let found = self.inner.list(prefix);
+        let sorted = async move {
+            let mut found: Vec<ObjectMeta> = found.try_collect().await?;
+            found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+            Ok::<_, StoreError>(stream::iter(found.into_iter().map(Ok)))
+        };
+        stream::once(sorted).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {

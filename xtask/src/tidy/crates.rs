@@ -2,16 +2,17 @@
 
 /// A crate and the siblings that it may name in `[dependencies]`; dev-dependencies are exempt. The
 /// composition root, the simulator and the measuring and test crates may see everything below them.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("common", &[]),
     ("protocol", &[]),
     ("metadata", &["common"]),
     ("storage", &["metadata", "protocol", "common"]),
     ("coordinator", &["protocol", "common"]),
     ("registry", &["metadata", "common"]),
-    ("lakehouse-sink", &["storage", "metadata", "registry", "common"]),
-    ("query", &["metadata", "common"]),
-    ("broker", &["coordinator", "storage", "metadata", "protocol", "common"]),
+    ("table", &["storage", "metadata", "protocol", "registry", "common"]),
+    ("lakehouse-sink", &["table", "storage", "metadata", "registry", "common"]),
+    ("query", &["lakehouse-sink", "table", "storage", "metadata", "common"]),
+    ("broker", &["table", "coordinator", "storage", "metadata", "protocol", "common"]),
     ("cli", BELOW_THE_TOP),
     ("sim", BELOW_THE_TOP),
     ("compat-tests", BELOW_THE_TOP),
@@ -24,6 +25,7 @@ const BELOW_THE_TOP: &[&str] = &[
     "broker",
     "lakehouse-sink",
     "query",
+    "table",
     "coordinator",
     "storage",
     "registry",

@@ -60,6 +60,12 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Object store: s3://bucket/prefix, gs://…, az://…, file:///…; without it the data directory.";
     "streamhouse.object.upload.concurrency" Int = Some("4"), Between(1, 64), ReadOnly, Acts:
         "Most uploads at a time.";
+    "streamhouse.query.concurrency" Int = Some("8"), Between(1, 1024), ReadOnly, Acts:
+        "Queries that may run at once; further ones are refused.";
+    "streamhouse.query.memory.bytes" Long = Some("536870912"), AtLeast(16_777_216), ReadOnly, Acts:
+        "Memory that all queries may use together; what needs more is spilled to the data directory.";
+    "streamhouse.query.threads" Int = Some("1"), Between(1, 1024), ReadOnly, Acts:
+        "Threads that queries and the writing of tables share, apart from the broker's.";
     "streamhouse.ready.file" String = None, Any, ReadOnly, Acts:
         "File that gets the process id and the bound addresses as JSON once the broker serves.";
     "streamhouse.shutdown.timeout.ms" Long = Some("30000"), AtLeast(0), ReadOnly, Acts:

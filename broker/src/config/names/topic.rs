@@ -1,4 +1,4 @@
-//! The keys of a topic: all of Kafka 4.3's, and `streamhouse.durability`.
+//! The keys of a topic: all of Kafka 4.3's, `streamhouse.durability`, and those of its table.
 
 use super::{ConfigKey, ConfigType, Effect, UpdateMode, Validator, hours, keys, minutes, same};
 
@@ -72,6 +72,28 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "A compacted topic's records become an object, and can be compacted, at this age at the latest; retention works on extents of objects.";
     "streamhouse.durability" String = Some("local"), OneOf(&["local", "object"]), ClusterWide, Acts, [same("streamhouse.durability")]:
         "What acks=all waits for: local (synced to this broker's WAL) or object (committed in the object store).";
+    "table.columns.max" Int = Some("1000"), Between(1, 10_000), ClusterWide, Acts:
+        "Most columns of the topic's table, leaves of structures counted; further fields are kept in kafka_rescued.";
+    "table.commit.interval.ms" Long = Some("5000"), Between(100, 900_000), ClusterWide, Acts:
+        "How often rows are committed to the topic's table. Queries see them before.";
+    "table.enable" Boolean = Some("false"), Any, ClusterWide, Acts:
+        "Whether the topic is a Delta table.";
+    "table.errors" String = Some("dlq"), OneOf(&["dlq", "skip", "suspend"]), ClusterWide, Acts:
+        "What happens to records that cannot be decoded: they go to the table's dead-letter table, are counted and left out, or suspend the table.";
+    "table.name" String = Some(""), Any, ClusterWide, Acts:
+        "Name of the topic's table; by default the topic's, with _ for what is no letter, digit or _.";
+    "table.schema" String = Some(""), Any, ClusterWide, Acts:
+        "Columns of the topic's table as name TYPE, … (BOOLEAN, BIGINT, DOUBLE, STRING, JSON); without them they are inferred.";
+    "table.schema.evolution" String = Some("add"), OneOf(&["add", "strict"]), ClusterWide, Acts:
+        "Whether new fields become columns (add) or are kept in kafka_rescued (strict).";
+    "table.schema.sample.ms" Long = Some("2000"), Between(0, 900_000), ClusterWide, Acts:
+        "How long the first record waits for others before the columns are inferred.";
+    "table.schema.sample.records" Int = Some("1000"), Between(1, 1_000_000), ClusterWide, Acts:
+        "Records that the columns are inferred from.";
+    "table.target.file.bytes" Long = Some("134217728"), AtLeast(1_048_576), ClusterWide, Acts:
+        "Size at which a file of the topic's table is closed before its commit.";
+    "table.value.convert" String = Some("json"), OneOf(&["json", "string", "raw"]), ClusterWide, Acts:
+        "How values become columns: the fields of a JSON object, one column of text, or one of bytes.";
     "unclean.leader.election.enable" Boolean = Some("false"), Any, ClusterWide, Inert, [same("unclean.leader.election.enable")]:
         "Kafka's election of replicas that lag; there are no replicas to elect.";
 };

@@ -1,0 +1,88 @@
+//! Tables and SQL in the broker's process: on threads of their own, so that neither a large query
+//! nor a slow commit takes a core from acknowledgements.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, anyhow};
+use broker::{config::broker::QueryConfig, context::Broker, tables::TableTopics};
+use common::{clock::SharedClock, spawn::Spawner};
+use lakehouse_sink::{Sink, SinkDeps, TableStore};
+use query::{
+    QueryEngine, QueryOptions,
+    http::{Parts, Slot},
+};
+use storage::object_store::ObjectStorage;
+use table::catalog::TableCatalog;
+use tokio::runtime::Runtime;
+use url::Url;
+
+/// The running sink and its threads.
+pub(crate) struct Tables {
+    sink: Arc<Sink>,
+    threads: Runtime,
+}
+
+impl Tables {
+    /// Starts writing tables, and opens SQL in `slot`.
+    pub(crate) fn start(
+        broker: &Broker,
+        objects: &ObjectStorage,
+        url: &str,
+        spill: &Path,
+        config: &QueryConfig,
+        (clock, spawner): (&SharedClock, &Spawner),
+        slot: &Slot,
+    ) -> anyhow::Result<Self> {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads)
+            .enable_all()
+            .thread_name("streamhouse-sql")
+            .build()
+            .context("starting the threads of tables and SQL")?;
+        let topics = Arc::new(TableTopics(broker.catalog.clone()));
+        let metadata = Arc::clone(&broker.metadata);
+        let catalog = Arc::new(TableCatalog::new(topics, metadata, broker.fence));
+        let store = table_store(objects, url, &broker.cluster_id)?;
+        let sink = Sink::new(SinkDeps {
+            catalog: Arc::clone(&catalog),
+            store: store.clone(),
+            clock: Arc::clone(clock),
+            spawner: spawner.clone(),
+        });
+        let options = QueryOptions {
+            memory_bytes: config.memory_bytes,
+            spill_directory: spill.to_owned(),
+            queries_max: config.concurrency,
+            parallelism: config.threads,
+        };
+        let engine = QueryEngine::new(Arc::clone(&catalog), store, options)?;
+        let parts = Parts {
+            engine: Arc::new(engine),
+            catalog,
+            sink: Arc::clone(&sink),
+            clock: Arc::clone(clock),
+            threads: threads.handle().clone(),
+        };
+        slot.set(parts).map_err(|_| anyhow!("SQL was started twice"))?;
+        let running = Arc::clone(&sink);
+        let guard = threads.enter();
+        spawner.spawn("sink", running.run());
+        drop(guard);
+        Ok(Self { sink, threads })
+    }
+
+    /// Stops both at once; what is on its way to a table is written by the next process.
+    pub(crate) fn stop(self) {
+        self.sink.stop();
+        self.threads.shutdown_background();
+    }
+}
+
+/// Tables lie beside the objects of the log, under the cluster's id.
+fn table_store(objects: &ObjectStorage, url: &str, cluster_id: &str) -> anyhow::Result<TableStore> {
+    let (store, prefix) = objects.raw();
+    let mut url = Url::parse(url).with_context(|| format!("the object store's URL {url}"))?;
+    let path = format!("{}/{cluster_id}", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    Ok(TableStore::new(store, prefix.clone().join(cluster_id), url)?)
+}

@@ -1,0 +1,153 @@
+"""The flights as a table: what SQL says of them, and what readers of Delta tables find.
+
+  tables.py watch READY TOPIC         until standard input ends: counts never go back, no row is there twice;
+        READY is the broker's ready file, whose addresses change with each restart
+  tables.py verify HTTP BOOTSTRAP TOPIC ACKS
+        SQL gives the right answer at once and when the table has everything; deltalake, DuckDB and Polars find each
+        acknowledged record once, with its values and Kafka's metadata
+"""
+
+import http.client as http_client
+import json
+import struct
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from flights_data import ROWS, rows
+
+ACK = struct.Struct("<iiq")  # row, partition, offset
+TIMEOUT_S = 240
+BY_CARRIER = "select carrier, count(*) as flights, avg(dep_delay) as delay from {} group by 1 order by 2 desc, 1"
+
+
+def post(http, sql, form="json"):
+    body = json.dumps({"sql": sql, "format": form, "timeout_ms": TIMEOUT_S * 1000}).encode()
+    request = urllib.request.Request(f"http://{http}/api/v1/query", body, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            return answer.read()
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{sql}: {error.code} {error.read().decode()}") from error
+
+
+def ask(http, sql):
+    answer = json.loads(post(http, sql))
+    assert not answer["truncated"], sql
+    return [tuple(row.values()) for row in answer["rows"]]
+
+
+def table_of(http, topic):
+    with urllib.request.urlopen(f"http://{http}/api/v1/tables", timeout=TIMEOUT_S) as answer:
+        tables = json.load(answer)
+    assert not tables["refused"], tables["refused"]
+    return next(table for table in tables["tables"] if table["topic"] == topic)
+
+
+def watch(ready, topic):
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    last, answers = 0, 0
+    while not ended.is_set():
+        try:
+            http = json.loads(Path(ready).read_text())["http"]
+            sql = f"select count(*), count(distinct kafka_partition * 10000000 + kafka_offset) from {topic}"
+            ((count, distinct),) = ask(http, sql)
+        except (OSError, http_client.HTTPException, ValueError, AssertionError) as error:
+            # The broker is being killed, or starts; anything else is an error of the answer.
+            if isinstance(error, AssertionError) and "starting" not in str(error):
+                raise
+            time.sleep(0.05)
+            continue
+        assert count == distinct, f"{count} rows, {distinct} of them distinct"
+        assert count >= last, f"{count} rows after {last}"
+        last, answers = count, answers + 1
+    print(f"{answers} answers, the last of {last} rows")
+
+
+def by_carrier():
+    flights = {}
+    for _, value in rows():
+        record = json.loads(value)
+        count, delays = flights.setdefault(record["carrier"], [0, []])
+        flights[record["carrier"]][0] += 1
+        if record["dep_delay"] is not None:
+            delays.append(record["dep_delay"])
+    answer = [(carrier, count, sum(delays) / len(delays)) for carrier, (count, delays) in flights.items()]
+    return sorted(answer, key=lambda row: (-row[1], row[0]))
+
+
+def same(found, expected, what):
+    assert len(found) == len(expected), f"{what}: {len(found)} rows"
+    for one, other in zip(found, expected):
+        assert tuple(one[:2]) == other[:2] and abs(one[2] - other[2]) < 1e-6, f"{what}: {one}, not {other}"
+
+
+def verify(http, bootstrap, topic, acks_path):
+    expected = by_carrier()
+    same(ask(http, BY_CARRIER.format(topic)), expected, "at once")
+    acked = {(p, o): row for row, p, o in ACK.iter_unpack(Path(acks_path).read_bytes())}
+    assert len(acked) == ROWS, len(acked)
+    ends = {}
+    for partition, offset in acked:
+        ends[str(partition)] = max(ends.get(str(partition), 0), offset + 1)
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        table = table_of(http, topic)
+        if all(table["offsets"].get(p, 0) >= end for p, end in ends.items()):
+            break
+        assert time.monotonic() < deadline, table
+        time.sleep(0.1)
+    same(ask(http, BY_CARRIER.format(topic)), expected, "when everything is committed")
+    path = table["location"].removeprefix("file://")
+    print(f"{table['name']} version {table['version']}: {table['columns'][8:]}")
+    values = [json.loads(value) for _, value in rows()]
+    with_deltalake(path, acked, values)
+    same(with_duckdb(path), expected, "DuckDB")
+    same(with_polars(path), expected, "Polars")
+    csv = post(http, f"select count(*) as n from {topic}", "csv").decode()
+    assert csv.split() == ["n", str(ROWS)], csv
+    print(f"{ROWS} rows, each once, in SQL, deltalake, DuckDB and Polars")
+
+
+def with_deltalake(path, acked, values):
+    from deltalake import DeltaTable
+
+    found = set()
+    table = DeltaTable(path)
+    for record in table.to_pyarrow_table().to_pylist():
+        where = (record["kafka_partition"], record["kafka_offset"])
+        assert where not in found, f"{where} is there twice"
+        found.add(where)
+        value = values[acked[where]]
+        assert {name: record[name] for name in value} == value, f"{where}: {record}, not {value}"
+        assert record["kafka_rescued"] is None, record
+        row = dict((header["key"], header["value"]) for header in record["kafka_headers"])["row"]
+        assert int(row) == acked[where], f"{where}: header row {row}"
+        key = record["kafka_key"]
+        assert (key and key.decode()) == value["tailnum"], record
+    assert found == acked.keys(), f"{len(acked.keys() - found)} rows are missing"
+
+
+def with_duckdb(path):
+    import duckdb
+    import duckdb_extension_delta
+
+    # The wheel carries the extension, so that nothing is fetched at run time.
+    (extension,) = Path(duckdb_extension_delta.__file__).parent.glob("extensions/*/delta.duckdb_extension")
+    connection = duckdb.connect()
+    connection.execute(f"load '{extension}'")
+    return connection.execute(BY_CARRIER.format(f"delta_scan('{path}')")).fetchall()
+
+
+def with_polars(path):
+    import polars
+
+    frame = polars.read_delta(path).group_by("carrier").agg(polars.len(), polars.col("dep_delay").mean())
+    return sorted(frame.rows(), key=lambda row: (-row[1], row[0]))
+
+
+{"watch": watch, "verify": verify}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,225 @@
+//! One Delta table as its committer and its readers need it: progress, files, commits.
+//!
+//! Invariant: a commit succeeds only on the very version whose progress it was built on. delta-rs
+//! would rebase it past commits of other application ids, and accepts a version that goes back;
+//! so there is no retry in here, and progress is compared before.
+
+use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use deltalake::{
+    DeltaTable, DeltaTableError,
+    datafile::writer::{DeltaWriter, WriterConfig},
+    kernel::{
+        Action, Add, MetadataExt as _, StructType, Transaction,
+        engine::arrow_conversion::{TryIntoArrow as _, TryIntoKernel as _},
+        transaction::{CommitBuilder, CommitProperties, TableReference},
+    },
+    operations::create::CreateBuilder,
+    parquet::{
+        basic::{Compression, ZstdLevel},
+        file::properties::WriterProperties,
+    },
+    protocol::{DeltaOperation, SaveMode},
+    table::config::TablePropertiesExt as _,
+};
+use table::table::Offsets;
+
+use crate::{error::SinkError, store::TableStore};
+
+/// What the commits of the sink say of themselves.
+const ENGINE: &str = concat!("streamhouse/", env!("CARGO_PKG_VERSION"));
+/// Level of zstd for Parquet: what more costs twice the time for a few percent.
+const ZSTD_LEVEL: i32 = 1;
+
+/// A Delta table's log.
+#[derive(Debug, Clone)]
+pub struct TableLog {
+    table: DeltaTable,
+}
+
+/// Progress of one partition in a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Advance {
+    pub(crate) application_id: String,
+    pub(crate) partition: i32,
+    /// The progress that the rows build on: none in a table that never had a row of it.
+    pub(crate) from: Option<i64>,
+    pub(crate) to: i64,
+}
+
+impl TableLog {
+    /// Opens a table; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// Where the object store or the log fails.
+    pub async fn open(store: &TableStore, directory: &str) -> Result<Option<Self>, SinkError> {
+        let mut table = DeltaTable::new(store.log_store(directory));
+        // Looked for first: to the kernel a log that is not there is an error worth a line.
+        if !table.verify_deltatable_existence().await? {
+            return Ok(None);
+        }
+        table.load().await?;
+        Ok(Some(Self { table }))
+    }
+
+    /// Creates an empty table.
+    pub(crate) async fn create(
+        store: &TableStore,
+        directory: &str,
+        name: &str,
+        schema: &Schema,
+    ) -> Result<Self, SinkError> {
+        let delta: StructType = schema.try_into_kernel().map_err(DeltaTableError::from)?;
+        let created = CreateBuilder::new()
+            .with_log_store(store.log_store(directory))
+            .with_table_name(name)
+            .with_columns(delta.fields().cloned())
+            .with_save_mode(SaveMode::Ignore)
+            .with_commit_properties(CommitProperties::default().with_metadata(engine_info()))
+            .await?;
+        Ok(Self { table: created })
+    }
+
+    /// Reads on to the newest version.
+    ///
+    /// # Errors
+    /// Where the object store or the log fails.
+    pub async fn refresh(&mut self) -> Result<(), SinkError> {
+        Ok(self.table.update_state().await?)
+    }
+
+    /// The Delta table, for readers.
+    #[must_use]
+    pub fn table(&self) -> &DeltaTable {
+        &self.table
+    }
+
+    /// The version in hand.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.table.version().unwrap_or(0)
+    }
+
+    /// The columns, as Arrow sees them.
+    ///
+    /// # Errors
+    /// Where the log's schema is damaged.
+    pub fn columns(&self) -> Result<SchemaRef, SinkError> {
+        let schema = self.table.snapshot()?.schema();
+        let arrow: Schema = schema.as_ref().try_into_arrow().map_err(DeltaTableError::from)?;
+        Ok(Arc::new(arrow))
+    }
+
+    /// The next offset of a partition that the table lacks; `None` where it never had one.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub async fn progress(&self, application_id: &str) -> Result<Option<i64>, SinkError> {
+        let state = self.table.snapshot()?;
+        let log_store = self.table.log_store();
+        Ok(state.transaction_version(log_store.as_ref(), application_id).await?)
+    }
+
+    /// A writer of files by a schema. They belong to nothing until they are committed.
+    pub(crate) fn writer(
+        &self,
+        schema: SchemaRef,
+        target_file_bytes: usize,
+    ) -> Result<DeltaWriter, SinkError> {
+        let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_created_by(ENGINE.to_owned())
+            .build();
+        let target = NonZeroU64::new(target_file_bytes as u64);
+        let indexed = self.table.snapshot()?.table_config().num_indexed_cols();
+        let config =
+            WriterConfig::new(schema, Vec::new(), Some(properties), target, None, indexed, None);
+        Ok(DeltaWriter::new(self.table.object_store(), config))
+    }
+
+    /// Commits files, the schema where it is new, and the progress that they make.
+    ///
+    /// # Errors
+    /// [`SinkError::Overtaken`] where the version in hand does not say that these rows are next;
+    /// otherwise the outcome is unknown, and the table has to be opened again to see.
+    pub(crate) async fn commit(
+        &mut self,
+        files: Vec<Add>,
+        schema: &SchemaRef,
+        advances: &[Advance],
+        now_ms: i64,
+    ) -> Result<(), SinkError> {
+        for advance in advances {
+            let found = self.progress(&advance.application_id).await?;
+            if found != advance.from {
+                return Err(SinkError::Overtaken {
+                    partition: advance.partition,
+                    expected: advance.from.unwrap_or(-1),
+                    found: found.unwrap_or(-1),
+                });
+            }
+        }
+        let mut actions: Vec<Action> = files.into_iter().map(Action::Add).collect();
+        let state = self.table.snapshot()?;
+        if self.columns()? != *schema {
+            let delta: StructType =
+                schema.as_ref().try_into_kernel().map_err(DeltaTableError::from)?;
+            let metadata =
+                state.metadata().clone().with_schema(&delta).map_err(DeltaTableError::from)?;
+            actions.push(Action::Metadata(metadata));
+        }
+        let transactions = advances
+            .iter()
+            .map(|advance| Transaction {
+                app_id: advance.application_id.clone(),
+                version: advance.to,
+                last_updated: Some(now_ms),
+            })
+            .collect();
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_metadata(engine_info().into_iter().chain([offsets_info(advances)]))
+            .with_application_transactions(transactions);
+        let operation =
+            DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let reference: &dyn TableReference = state;
+        let committed = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(reference), self.table.log_store(), operation)
+            .await?;
+        self.table.state = Some(committed.snapshot());
+        Ok(())
+    }
+}
+
+fn engine_info() -> HashMap<String, serde_json::Value> {
+    HashMap::from([("engine".to_owned(), ENGINE.into())])
+}
+
+/// The progress for people and programs that read the history: next offsets by partition.
+fn offsets_info(advances: &[Advance]) -> (String, serde_json::Value) {
+    let offsets: serde_json::Map<_, _> =
+        advances.iter().map(|a| (a.partition.to_string(), a.to.into())).collect();
+    ("kafkaOffsets".to_owned(), offsets.into())
+}
+
+/// The progress of all of a table's partitions.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub(crate) async fn progress_of(
+    log: Option<&TableLog>,
+    table: &table::table::Table,
+) -> Result<Offsets, SinkError> {
+    let mut offsets = Offsets::new();
+    let Some(log) = log else { return Ok(offsets) };
+    for partition in table.partitions() {
+        let index = partition.key().partition;
+        if let Some(next) = log.progress(&table.application_id(index)).await? {
+            offsets.insert(index, next);
+        }
+    }
+    Ok(offsets)
+}

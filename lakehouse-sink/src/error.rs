@@ -1,0 +1,38 @@
+//! What can go wrong between the log and a table.
+
+use deltalake::DeltaTableError;
+use table::{decode::DecodeError, reader::ReadChunkError, table::TableError};
+
+/// Why a table did not get further. The committer starts over from what the table holds.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// The object store or the Delta log refused or failed.
+    #[error("delta: {0}")]
+    Delta(#[from] DeltaTableError),
+    /// The log could not be read.
+    #[error("log: {0}")]
+    Read(#[from] ReadChunkError),
+    /// Records are damaged.
+    #[error("{0}")]
+    Decode(#[from] DecodeError),
+    /// Schema or state could not be read or written.
+    #[error("{0}")]
+    Table(#[from] TableError),
+    /// Arrow refused rows.
+    #[error("rows: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Another writer got further with a partition than the rows at hand build on.
+    #[error(
+        "partition {partition} of the table is at offset {found}, not at {expected} as these rows \
+         need"
+    )]
+    Overtaken {
+        /// The partition.
+        partition: i32,
+        /// The progress that the rows build on.
+        expected: i64,
+        /// The progress that the table has.
+        found: i64,
+    },
+}

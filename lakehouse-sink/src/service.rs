@@ -1,0 +1,126 @@
+//! The sink as a whole: a committer for each table of the catalog.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use common::{TopicId, clock::SharedClock, spawn::Spawner};
+use table::{catalog::TableCatalog, table::Table};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    committer::Committer,
+    status::{StatusCell, TableStatus},
+    store::TableStore,
+};
+
+/// How often the catalog is looked at though nothing changed: a refresh may have failed.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a sink is built on.
+#[derive(Debug, Clone)]
+pub struct SinkDeps {
+    /// Which topics are tables.
+    pub catalog: Arc<TableCatalog>,
+    /// Where tables are kept.
+    pub store: TableStore,
+    /// Time.
+    pub clock: SharedClock,
+    /// Tasks; those of the runtime that [`Sink::run`] is called in.
+    pub spawner: Spawner,
+}
+
+/// The sink of a broker.
+#[derive(Debug)]
+pub struct Sink {
+    deps: SinkDeps,
+    running: Mutex<BTreeMap<TopicId, Running>>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Running {
+    table: Arc<Table>,
+    status: Arc<StatusCell>,
+    stop: CancellationToken,
+}
+
+impl Sink {
+    /// A sink that does nothing until it runs.
+    #[must_use]
+    pub fn new(deps: SinkDeps) -> Arc<Self> {
+        let (running, stop) = (Mutex::default(), CancellationToken::new());
+        Arc::new(Self { deps, running, stop })
+    }
+
+    /// Writes tables until it is stopped.
+    pub async fn run(self: Arc<Self>) {
+        let mut changes = self.deps.catalog.changes();
+        while !self.stop.is_cancelled() {
+            if let Err(error) = self.deps.catalog.refresh().await {
+                warn!(%error, "some tables cannot be written for now");
+            }
+            self.start_and_stop();
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                // Nobody changes topics any more: the broker is gone.
+                changed = timeout(REFRESH_INTERVAL, changes.changed()) => {
+                    if matches!(changed, Ok(Err(_))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stops writing. What is on its way is written by the next process.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Where tables are kept.
+    #[must_use]
+    pub fn store(&self) -> &TableStore {
+        &self.deps.store
+    }
+
+    /// How a table is doing.
+    #[must_use]
+    pub fn status(&self, topic_id: TopicId) -> Option<TableStatus> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(&topic_id).map(|running| running.status.get())
+    }
+
+    fn start_and_stop(&self) {
+        let tables = self.deps.catalog.tables();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, running| {
+            let stays = tables.iter().any(|table| Arc::ptr_eq(table, &running.table));
+            if !stays {
+                running.stop.cancel();
+            }
+            stays
+        });
+        for table in tables {
+            running.entry(table.topic_id()).or_insert_with(|| self.start(table));
+        }
+    }
+
+    fn start(&self, table: Arc<Table>) -> Running {
+        let status = Arc::new(StatusCell::new(table.name()));
+        let stop = self.stop.child_token();
+        let committer = Committer {
+            table: Arc::clone(&table),
+            store: self.deps.store.clone(),
+            clock: Arc::clone(&self.deps.clock),
+            status: Arc::clone(&status),
+            stop: stop.clone(),
+        };
+        self.deps.spawner.spawn("table", committer.run());
+        Running { table, status, stop }
+    }
+}

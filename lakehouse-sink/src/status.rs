@@ -1,0 +1,126 @@
+//! How a table is doing, for the API, for SQL and for metrics.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+use table::table::Offsets;
+
+/// What a committer is at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Activity {
+    /// It waits for the values that settle the first schema.
+    Settling,
+    /// It commits what comes.
+    Running,
+    /// It stands before a record that cannot be decoded (`table.errors=suspend`).
+    Suspended {
+        /// The record's partition.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Its last attempt failed; it tries again.
+    Failing {
+        /// What failed.
+        error: String,
+    },
+}
+
+/// A table's progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableStatus {
+    /// What it is at.
+    pub activity: Activity,
+    /// The Delta version committed last; none before the first commit.
+    pub version: Option<u64>,
+    /// The next offsets that the table lacks, by partition.
+    pub offsets: Offsets,
+    /// Rows committed since the start.
+    pub rows: u64,
+    /// Files committed since the start.
+    pub files: u64,
+    /// Records given to the dead-letter table, or skipped, since the start.
+    pub dead: u64,
+    /// Values kept in `kafka_rescued` since the start.
+    pub rescued_values: u64,
+    /// When it committed last, milliseconds since the Unix epoch.
+    pub last_commit_ms: Option<i64>,
+}
+
+/// A status that one task writes and others read.
+#[derive(Debug)]
+pub(crate) struct StatusCell {
+    status: Mutex<TableStatus>,
+    table: String,
+}
+
+impl StatusCell {
+    pub(crate) fn new(table: &str) -> Self {
+        let status = TableStatus {
+            activity: Activity::Settling,
+            version: None,
+            offsets: Offsets::new(),
+            rows: 0,
+            files: 0,
+            dead: 0,
+            rescued_values: 0,
+            last_commit_ms: None,
+        };
+        Self { status: Mutex::new(status), table: table.to_owned() }
+    }
+
+    pub(crate) fn get(&self) -> TableStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn update(&self, update: impl FnOnce(&mut TableStatus)) {
+        update(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn activity(&self, activity: Activity) {
+        if matches!(activity, Activity::Failing { .. }) {
+            metrics::counter!("streamhouse_table_errors_total", "table" => self.table.clone())
+                .increment(1);
+        }
+        self.update(|status| status.activity = activity);
+    }
+
+    /// Counts a commit.
+    pub(crate) fn committed(&self, commit: &Committed) {
+        let label = || ("table", self.table.clone());
+        metrics::counter!("streamhouse_table_rows_total", &[label()]).increment(commit.rows);
+        metrics::counter!("streamhouse_table_files_total", &[label()]).increment(commit.files);
+        metrics::counter!("streamhouse_table_dead_records_total", &[label()])
+            .increment(commit.dead);
+        metrics::counter!("streamhouse_table_rescued_values_total", &[label()])
+            .increment(commit.rescued_values);
+        metrics::histogram!("streamhouse_table_commit_seconds", &[label()])
+            .record(commit.took.as_secs_f64());
+        self.update(|status| {
+            status.activity = Activity::Running;
+            status.version = Some(commit.version);
+            status.offsets.clone_from(&commit.offsets);
+            status.rows += commit.rows;
+            status.files += commit.files;
+            status.dead += commit.dead;
+            status.rescued_values += commit.rescued_values;
+            status.last_commit_ms = Some(commit.now_ms);
+        });
+    }
+}
+
+/// A commit, for counting.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) version: u64,
+    pub(crate) offsets: Offsets,
+    pub(crate) rows: u64,
+    pub(crate) files: u64,
+    pub(crate) dead: u64,
+    pub(crate) rescued_values: u64,
+    pub(crate) now_ms: i64,
+    pub(crate) took: std::time::Duration,
+}

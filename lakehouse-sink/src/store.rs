@@ -1,0 +1,59 @@
+//! Where tables are kept: the broker's own object store, below the cluster's prefix.
+
+use std::sync::Arc;
+
+use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
+use url::Url;
+
+/// The object store as tables see it. Its client's own retries apply.
+#[derive(Debug, Clone)]
+pub struct TableStore {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    url: Url,
+    base: Url,
+}
+
+/// The root of the store, as delta-rs knows it. Not `file`: local files are not meant.
+const BASE: &str = "streamhouse://tables/";
+
+impl TableStore {
+    /// Tables below `prefix` of `store`, which readers of tables know as `url`. The store has to
+    /// list in the order of keys.
+    ///
+    /// # Errors
+    /// None is known.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        prefix: Path,
+        url: Url,
+    ) -> Result<Self, url::ParseError> {
+        Ok(Self { store, prefix, url, base: Url::parse(BASE)? })
+    }
+
+    /// Where a table's readers find it.
+    #[must_use]
+    pub fn location(&self, directory: &str) -> Url {
+        let mut url = self.url.clone();
+        let path = format!("{}/{directory}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url
+    }
+
+    /// The log store of a table. delta-rs finds keys of the whole store by the paths of URLs, so
+    /// its URL is not the one that readers know, which may have more before the store's root.
+    #[must_use]
+    pub fn log_store(&self, directory: &str) -> LogStoreRef {
+        let path = Path::from_iter(self.prefix.parts().chain(Path::from(directory).parts()));
+        let mut url = self.base.clone();
+        url.set_path(path.as_ref());
+        let prefixed = PrefixStore::new(Arc::clone(&self.store), path);
+        default_logstore(
+            Arc::new(prefixed),
+            Arc::clone(&self.store),
+            &url,
+            &StorageConfig::default(),
+        )
+    }
+}

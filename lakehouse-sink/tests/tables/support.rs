@@ -1,0 +1,257 @@
+//! A broker, a topic that is a table, a sink, and an object store that can be made to fail.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use broker::{
+    tables::TableTopics,
+    testing::{EPOCH_MS, TestBroker, World},
+};
+use bytes::Bytes;
+use common::{ProducerId, TopicId};
+use deltalake::{
+    DeltaTable,
+    arrow::{
+        array::AsArray,
+        datatypes::{Int32Type, Int64Type},
+        util::display::array_value_to_string,
+    },
+    datafusion::prelude::SessionContext,
+};
+use lakehouse_sink::{Sink, SinkDeps, TableLog, TableStatus, TableStore};
+use metadata::NewTopic;
+use object_store::{memory::InMemory, path::Path};
+use protocol::records::{BatchBuilder, Compression, TimestampType, ValidatedRecords};
+use storage::{
+    Acks, AppendOrigin, EndTransaction, Partition, object_store::faulty::FaultyObjectStore,
+};
+use table::{catalog::TableCatalog, table::Table};
+use tokio::time::sleep;
+use url::Url;
+
+/// Keys that make a table that does not wait.
+const EAGER: [(&str, &str); 3] = [
+    ("table.enable", "true"),
+    ("table.commit.interval.ms", "100"),
+    ("table.schema.sample.ms", "0"),
+];
+
+/// A row: partition, offset, and its value columns as `name=value`, nulls left out.
+pub(crate) type Row = (i32, i64, Vec<String>);
+
+pub(crate) struct Lake {
+    world: World,
+    broker: TestBroker,
+    pub(crate) faults: FaultyObjectStore,
+    pub(crate) store: TableStore,
+    topic_id: TopicId,
+}
+
+/// A sink that runs until it is dropped, as if its process were killed then.
+pub(crate) struct Running {
+    pub(crate) sink: Arc<Sink>,
+    pub(crate) catalog: Arc<TableCatalog>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.sink.stop();
+        self.task.abort();
+    }
+}
+
+impl Lake {
+    /// A topic `t` of `partitions` partitions with these keys besides the eager ones.
+    pub(crate) async fn new(partitions: usize, keys: &[(&str, &str)]) -> Self {
+        let world = World::new(1).await.unwrap();
+        let broker = world.start(&[]).await.unwrap();
+        let inner = Arc::new(InMemory::new());
+        let faults = FaultyObjectStore::new(inner, Arc::clone(&world.clock), world.rng.clone());
+        let store = TableStore::new(
+            Arc::new(faults.clone()),
+            Path::from("cluster"),
+            Url::parse("memory:///cluster").unwrap(),
+        )
+        .unwrap();
+        let configs = EAGER.iter().chain(keys);
+        let configs: BTreeMap<_, _> =
+            configs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let topic_id = TopicId(world.rng.uuid());
+        let new = NewTopic {
+            id: topic_id,
+            name: "t".to_owned(),
+            internal: false,
+            configs,
+            replication_factor: 1,
+            created_ms: EPOCH_MS,
+            partitions: vec![vec![1]; partitions],
+        };
+        broker.broker.catalog.create_topic(new).await.unwrap();
+        Self { world, broker, faults, store, topic_id }
+    }
+
+    pub(crate) fn partition(&self, index: i32) -> Arc<Partition> {
+        let image = self.broker.broker.catalog.image();
+        Arc::clone(image.by_id(self.topic_id).unwrap().partition(index).unwrap())
+    }
+
+    pub(crate) async fn set(&self, keys: &[(&str, &str)]) {
+        let catalog = &self.broker.broker.catalog;
+        let image = catalog.image();
+        let topic = &image.by_id(self.topic_id).unwrap().topic;
+        let mut configs = topic.configs.clone();
+        for (key, value) in keys {
+            configs.insert((*key).to_owned(), (*value).to_owned());
+        }
+        catalog.set_topic_configs(self.topic_id, topic.config_version, configs).await.unwrap();
+    }
+
+    /// Appends a batch of values and waits until it is durable.
+    pub(crate) async fn produce<V: AsRef<[u8]>>(&self, partition: i32, values: &[V]) {
+        self.append(partition, None, values).await;
+    }
+
+    /// Appends a batch within a transaction, and ends that.
+    pub(crate) async fn transact<V: AsRef<[u8]>>(
+        &self,
+        partition: i32,
+        producer_id: i64,
+        values: &[V],
+        commit: bool,
+    ) {
+        self.append(partition, Some(producer_id), values).await;
+        self.end(partition, producer_id, commit).await;
+    }
+
+    /// Ends a producer's transaction.
+    pub(crate) async fn end(&self, partition: i32, producer_id: i64, commit: bool) {
+        let end = EndTransaction {
+            producer_id: ProducerId(producer_id),
+            producer_epoch: 0,
+            commit,
+            coordinator_epoch: 0,
+            transaction_version: 1,
+        };
+        let appended = self.partition(partition).append_marker(end, Acks::All).unwrap();
+        appended.ticket.wait().await.unwrap();
+    }
+
+    /// Appends a batch, of a transaction if there is a producer id.
+    pub(crate) async fn append<V: AsRef<[u8]>>(
+        &self,
+        partition: i32,
+        producer_id: Option<i64>,
+        values: &[V],
+    ) {
+        let mut builder = BatchBuilder::new(Compression::None);
+        if let Some(producer_id) = producer_id {
+            builder = builder.producer(producer_id, 0, 0).transactional(true);
+        }
+        for (delta, value) in (0..).zip(values) {
+            builder.append(delta, EPOCH_MS, None, Some(value.as_ref()), &[]).unwrap();
+        }
+        let bytes: Bytes = builder.build().unwrap();
+        let records =
+            ValidatedRecords::trusted(bytes, TimestampType::CreateTime, EPOCH_MS).unwrap();
+        let partition = self.partition(partition);
+        let guard = producer_id.and_then(|producer_id| {
+            partition.begin_verification(ProducerId(producer_id), 0, 0, true).unwrap()
+        });
+        let appended =
+            partition.append_as(records, Acks::All, AppendOrigin::Client, guard).unwrap();
+        appended.ticket.wait().await.unwrap();
+    }
+
+    pub(crate) fn sink(&self) -> Running {
+        let topics = Arc::new(TableTopics(self.broker.broker.catalog.clone()));
+        let metadata = Arc::clone(&self.world.metadata);
+        let catalog = Arc::new(TableCatalog::new(topics, metadata, self.broker.broker.fence));
+        let sink = Sink::new(SinkDeps {
+            catalog: Arc::clone(&catalog),
+            store: self.store.clone(),
+            clock: Arc::clone(&self.world.clock),
+            spawner: self.world.spawner.clone(),
+        });
+        let task = self.world.spawner.spawn("sink", Arc::clone(&sink).run());
+        Running { sink, catalog, task }
+    }
+
+    /// Waits for a status.
+    pub(crate) async fn until(
+        &self,
+        running: &Running,
+        is_it: impl Fn(&TableStatus) -> bool,
+    ) -> TableStatus {
+        let mut last = None;
+        for _ in 0..3000 {
+            let status = running.sink.status(self.topic_id);
+            if let Some(status) = status.filter(|status| is_it(status)) {
+                return status;
+            }
+            last = running.sink.status(self.topic_id);
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the table did not get there: {last:?}");
+    }
+
+    /// Waits until the table has everything.
+    pub(crate) async fn caught_up(&self, running: &Running) -> TableStatus {
+        let image = self.broker.broker.catalog.image();
+        let partitions = image.by_id(self.topic_id).unwrap().partitions.clone();
+        let has_all = |status: &TableStatus| {
+            partitions.iter().all(|partition| {
+                let offsets = partition.offsets();
+                let next = status.offsets.get(&partition.key().partition).copied();
+                next.unwrap_or(offsets.log_start) >= offsets.last_stable
+            })
+        };
+        self.until(running, has_all).await
+    }
+
+    pub(crate) async fn table(&self, running: &Running) -> Arc<Table> {
+        running.catalog.refresh().await.unwrap();
+        running.catalog.tables().into_iter().next().unwrap()
+    }
+
+    /// Everything in the table, by partition and offset.
+    pub(crate) async fn rows(&self, running: &Running) -> Vec<Row> {
+        let directory = self.table(running).await.directory();
+        self.rows_of(&directory).await
+    }
+
+    pub(crate) async fn rows_of(&self, directory: &str) -> Vec<Row> {
+        let log = TableLog::open(&self.store, directory).await.unwrap().unwrap();
+        rows(log.table()).await
+    }
+}
+
+async fn rows(table: &DeltaTable) -> Vec<Row> {
+    let context = SessionContext::new();
+    let provider = table.table_provider().await.unwrap();
+    context.register_table("t", provider).unwrap();
+    let sql = "select * from t order by kafka_partition, kafka_offset";
+    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    let mut rows = Vec::new();
+    for batch in batches {
+        let partitions =
+            batch.column_by_name("kafka_partition").unwrap().as_primitive::<Int32Type>();
+        let offsets = batch.column_by_name("kafka_offset").unwrap().as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let schema = batch.schema();
+            let columns = schema.fields().iter().zip(batch.columns());
+            let shown = columns.filter_map(|(field, column)| {
+                let is_own = !field.name().starts_with("kafka_") || field.name() == "kafka_rescued";
+                (is_own && column.is_valid(row)).then(|| {
+                    format!("{}={}", field.name(), array_value_to_string(column, row).unwrap())
+                })
+            });
+            rows.push((partitions.value(row), offsets.value(row), shown.collect()));
+        }
+    }
+    rows
+}
+
+/// A row as a test writes it.
+pub(crate) fn row(partition: i32, offset: i64, columns: &[&str]) -> Row {
+    (partition, offset, columns.iter().map(|column| (*column).to_owned()).collect())
+}

@@ -1,0 +1,190 @@
+//! The tables of a broker: which topics are tables, and under which names.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use common::TopicId;
+use metadata::{Fence, MetadataStore};
+use storage::Partition;
+use tokio::sync::{Mutex, watch};
+use tracing::warn;
+
+use crate::{
+    config::TableConfig,
+    name,
+    table::{Table, TableError},
+};
+
+/// A topic as the broker knows it.
+#[derive(Debug, Clone)]
+pub struct TopicView {
+    /// Its identity.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// When it was created; of topics that claim one table name, the oldest has it.
+    pub created_ms: i64,
+    /// The values in force of its `table.*` keys.
+    pub values: BTreeMap<String, String>,
+    /// Its partitions, by index.
+    pub partitions: Vec<Arc<Partition>>,
+}
+
+/// Where topics come from: the broker.
+pub trait Topics: Send + Sync + Debug {
+    /// All topics that clients made, as of now.
+    fn topics(&self) -> Vec<TopicView>;
+
+    /// Changes whenever they do.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// A topic that wants to be a table and is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The topic.
+    pub topic: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// The tables, by topic.
+#[derive(Debug)]
+pub struct TableCatalog {
+    topics: Arc<dyn Topics>,
+    metadata: Arc<dyn MetadataStore>,
+    fence: Fence,
+    tables: RwLock<BTreeMap<TopicId, Arc<Table>>>,
+    refused: RwLock<Vec<Refused>>,
+    refreshing: Mutex<Refreshing>,
+}
+
+#[derive(Debug)]
+struct Refreshing {
+    changes: watch::Receiver<u64>,
+    is_first: bool,
+}
+
+impl TableCatalog {
+    /// A catalog that knows no table until it is refreshed.
+    #[must_use]
+    pub fn new(topics: Arc<dyn Topics>, metadata: Arc<dyn MetadataStore>, fence: Fence) -> Self {
+        let changes = topics.changes();
+        Self {
+            topics,
+            metadata,
+            fence,
+            tables: RwLock::default(),
+            refused: RwLock::default(),
+            refreshing: Mutex::new(Refreshing { changes, is_first: true }),
+        }
+    }
+
+    /// Changes whenever a refresh could find something.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.topics.changes()
+    }
+
+    /// All tables, by topic.
+    #[must_use]
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Topics that want to be tables and are not.
+    #[must_use]
+    pub fn refused(&self) -> Vec<Refused> {
+        self.refused.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what changed of the topics since the last time.
+    ///
+    /// # Errors
+    /// Where a table's state is not to be had; the others were taken over.
+    pub async fn refresh(&self) -> Result<(), TableError> {
+        let mut refreshing = self.refreshing.lock().await;
+        let has_changed = refreshing.changes.has_changed().unwrap_or(true);
+        if !has_changed && !refreshing.is_first {
+            return Ok(());
+        }
+        // Before looking: a change meanwhile is looked at the next time.
+        refreshing.changes.borrow_and_update();
+        let (claims, mut refused) = claims(self.topics.topics());
+        let mut failed = None;
+        let mut names: BTreeMap<String, String> = BTreeMap::new();
+        let mut tables = BTreeMap::new();
+        for Claim { topic, config, name } in claims {
+            if let Some(owner) = names.get(&name.to_lowercase()) {
+                let reason = format!(
+                    "the table name {name} belongs to topic {owner}; set table.name to another"
+                );
+                warn!(topic = topic.name, reason, "topic is no table");
+                refused.push(Refused { topic: topic.name, reason });
+                continue;
+            }
+            names.insert(name.to_lowercase(), topic.name.clone());
+            let known = self.known(topic.id).filter(|table| table.name() == name);
+            let table = match known {
+                Some(table) => {
+                    table.update(config, topic.partitions);
+                    table
+                }
+                None => {
+                    let opened = Table::open(
+                        Arc::clone(&self.metadata),
+                        self.fence,
+                        (topic.id, &topic.name),
+                        name,
+                        config,
+                        topic.partitions,
+                    );
+                    match opened.await {
+                        Ok(table) => Arc::new(table),
+                        Err(error) => {
+                            refused.push(Refused { topic: topic.name, reason: error.to_string() });
+                            failed = Some(error);
+                            continue;
+                        }
+                    }
+                }
+            };
+            tables.insert(topic.id, table);
+        }
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
+        *self.refused.write().unwrap_or_else(PoisonError::into_inner) = refused;
+        refreshing.is_first = failed.is_some();
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn known(&self, id: TopicId) -> Option<Arc<Table>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+}
+
+/// A topic that wants to be a table.
+struct Claim {
+    topic: TopicView,
+    config: TableConfig,
+    name: String,
+}
+
+/// What topics want, the oldest first, and which cannot have it.
+fn claims(mut topics: Vec<TopicView>) -> (Vec<Claim>, Vec<Refused>) {
+    topics.sort_by(|a, b| (a.created_ms, &a.name).cmp(&(b.created_ms, &b.name)));
+    let (mut claims, mut refused) = (Vec::new(), Vec::new());
+    for topic in topics {
+        match TableConfig::read(&topic.values) {
+            Ok(None) => {}
+            Ok(Some(config)) => {
+                let name = config.name.clone().unwrap_or_else(|| name::table_name(&topic.name));
+                claims.push(Claim { topic, config, name });
+            }
+            Err(reason) => refused.push(Refused { topic: topic.name, reason }),
+        }
+    }
+    (claims, refused)
+}

@@ -1,0 +1,154 @@
+//! Committed records on their way from the log to rows.
+
+use std::{fmt, sync::Arc};
+
+use arrow::{array::RecordBatch, error::ArrowError};
+use bytes::Bytes;
+use protocol::records::{BatchHeader, Headers, RecordError, TimestampType};
+
+use crate::{infer::Sample, json, reader::Chunk, rows::RowsBuilder, schema::TableSchema};
+
+/// Why a value cannot be decoded: what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecodable(pub String);
+
+impl fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A record as the log holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// The partition's index.
+    pub partition: i32,
+    /// The record's offset.
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch; -1 for none.
+    pub timestamp_ms: i64,
+    /// `CreateTime` or `LogAppendTime`.
+    pub timestamp_type: &'static str,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The headers, in order.
+    pub headers: Headers<'a>,
+}
+
+/// Kafka's name of a timestamp type.
+pub(crate) fn timestamp_type(header: &BatchHeader) -> &'static str {
+    match header.timestamp_type() {
+        TimestampType::CreateTime => "CreateTime",
+        TimestampType::LogAppendTime => "LogAppendTime",
+    }
+}
+
+/// A record that could not be decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadRecord {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, milliseconds since the Unix epoch; -1 for none.
+    pub timestamp_ms: i64,
+    /// `CreateTime` or `LogAppendTime`.
+    pub timestamp_type: &'static str,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value.
+    pub value: Option<Bytes>,
+    /// Its headers.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Rows of a chunk of records.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The rows, in the order of the records.
+    pub rows: RecordBatch,
+    /// The records that are no rows.
+    pub dead: Vec<DeadRecord>,
+    /// Values kept in [`RESCUED`](crate::schema::RESCUED).
+    pub rescued_values: u64,
+    /// Whether a newer version of the schema could have columns for some of them.
+    pub met_unknown_fields: bool,
+}
+
+/// Why a chunk cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The log's bytes are damaged.
+    #[error("{topic}-{partition}: {source}")]
+    Records {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// Arrow refused the rows.
+    #[error("building rows: {0}")]
+    Arrow(#[from] ArrowError),
+}
+
+/// Decodes a chunk by one version of a schema.
+///
+/// # Errors
+/// Where the chunk's batches are damaged.
+pub fn decode(chunk: &Chunk, schema: &Arc<TableSchema>) -> Result<Decoded, DecodeError> {
+    let mut rows = RowsBuilder::new(Arc::clone(schema));
+    let mut dead = Vec::new();
+    chunk.for_each(|record| {
+        if let Err(Undecodable(reason)) = rows.push(record) {
+            dead.push(dead_record(record, reason));
+        }
+    })?;
+    Ok(Decoded {
+        rescued_values: rows.rescued_values(),
+        met_unknown_fields: rows.met_unknown_fields(),
+        rows: rows.finish()?,
+        dead,
+    })
+}
+
+fn dead_record(record: &RecordView<'_>, reason: String) -> DeadRecord {
+    let copied = Bytes::copy_from_slice;
+    DeadRecord {
+        partition: record.partition,
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
+        timestamp_type: record.timestamp_type,
+        key: record.key.map(copied),
+        value: record.value.map(copied),
+        headers: record.headers.map(|h| (copied(h.key), h.value.map(copied))).collect(),
+        reason,
+    }
+}
+
+/// Adds up to `limit` values of a chunk of JSON to a sample, and returns how many. Values that are
+/// not JSON objects count and add nothing.
+///
+/// # Errors
+/// Where the chunk's batches are damaged.
+pub fn observe(chunk: &Chunk, sample: &mut Sample, limit: usize) -> Result<usize, DecodeError> {
+    let mut seen = 0;
+    chunk.for_each(|record| {
+        if seen >= limit {
+            return;
+        }
+        seen += 1;
+        if let Some(Ok(value)) = record.value.map(json::parse) {
+            sample.add(&value);
+        }
+    })?;
+    Ok(seen)
+}

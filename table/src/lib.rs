@@ -1,0 +1,22 @@
+//! Topics as tables: which are, under which names and schemas, and how records become rows.
+//!
+//! ```text
+//!  storage ──▶ reader (committed records) ──▶ rows by a schema version ──▶ lakehouse-sink ──▶ Delta
+//!                                   │                     ▲          └──▶ query (the log's tail)
+//!                                   └──▶ infer ──▶ schema, persisted in metadata
+//! ```
+//!
+//! Sink and query share this crate, so that a record looks the same in the table and in the log's
+//! tail. The rules are in `docs/rfcs/0009-tables.md`.
+
+pub mod catalog;
+pub mod config;
+pub mod decode;
+pub mod infer;
+pub mod json;
+pub mod name;
+pub mod reader;
+pub mod rows;
+pub mod schema;
+pub mod state;
+pub mod table;

@@ -1,0 +1,210 @@
+//! Records as rows: one Arrow batch by one version of a schema.
+//!
+//! A pure function of the records' bytes and the schema: sink and tail decode alike. Every record
+//! becomes a row or is named as undecodable; of a row, what fits no column is in
+//! [`RESCUED`](crate::schema::RESCUED), never dropped.
+
+mod column;
+mod rescue;
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, ListBuilder, RecordBatch,
+        StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+    },
+    datatypes::SchemaRef,
+    error::ArrowError,
+};
+use jiter::JsonValue;
+
+use self::{column::ColumnBuilder, rescue::Rescue};
+use crate::{
+    decode::{RecordView, Undecodable},
+    json,
+    schema::{self, ColumnType, TableSchema, ValueFormat},
+};
+
+/// Builds one batch.
+#[derive(Debug)]
+pub struct RowsBuilder {
+    schema: Arc<TableSchema>,
+    arrow: SchemaRef,
+    topic: StringBuilder,
+    partition: Int32Builder,
+    offset: Int64Builder,
+    timestamp: TimestampMicrosecondBuilder,
+    timestamp_type: StringBuilder,
+    key: BinaryBuilder,
+    headers: ListBuilder<StructBuilder>,
+    rescued: StringBuilder,
+    columns: Vec<ColumnBuilder>,
+    /// Where in an object the next column's field was found last: producers write them in order.
+    hints: Vec<usize>,
+    rows: usize,
+    rescued_values: u64,
+    unknown_fields: bool,
+}
+
+impl RowsBuilder {
+    /// An empty batch.
+    #[must_use]
+    pub fn new(schema: Arc<TableSchema>) -> Self {
+        let arrow = schema.arrow();
+        let headers = StructBuilder::from_fields(schema::header_fields(), 0);
+        Self {
+            topic: StringBuilder::new(),
+            partition: Int32Builder::new(),
+            offset: Int64Builder::new(),
+            timestamp: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+            timestamp_type: StringBuilder::new(),
+            key: BinaryBuilder::new(),
+            headers: ListBuilder::new(headers).with_field(schema::header_element()),
+            rescued: StringBuilder::new(),
+            columns: schema.columns.iter().map(|column| ColumnBuilder::new(&column.kind)).collect(),
+            hints: vec![0; schema.columns.len()],
+            rows: 0,
+            rescued_values: 0,
+            unknown_fields: false,
+            arrow,
+            schema,
+        }
+    }
+
+    /// Rows so far.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values that fit no column so far.
+    #[must_use]
+    pub fn rescued_values(&self) -> u64 {
+        self.rescued_values
+    }
+
+    /// Whether a field was met that a newer version of the schema could have a column for.
+    #[must_use]
+    pub fn met_unknown_fields(&self) -> bool {
+        self.unknown_fields
+    }
+
+    /// Adds a record as a row. A tombstone is a row whose value columns are null.
+    ///
+    /// # Errors
+    /// Where the value cannot be decoded at all; no row was added.
+    pub fn push(&mut self, record: &RecordView<'_>) -> Result<(), Undecodable> {
+        match (self.schema.format, record.value) {
+            (_, None) => self.columns.iter_mut().for_each(ColumnBuilder::append_null),
+            (ValueFormat::Json, Some(bytes)) => {
+                let value = json::parse(bytes)?;
+                return self.push_object(record, &value);
+            }
+            (ValueFormat::String, Some(bytes)) => {
+                let text = std::str::from_utf8(bytes)
+                    .map_err(|error| Undecodable(format!("the value is not UTF-8: {error}")))?;
+                self.push_whole(&JsonValue::Str(text.into()));
+            }
+            (ValueFormat::Raw, Some(bytes)) => {
+                for column in &mut self.columns {
+                    column.append_bytes(bytes);
+                }
+            }
+        }
+        self.rescued.append_null();
+        self.push_meta(record);
+        Ok(())
+    }
+
+    fn push_whole(&mut self, value: &JsonValue<'_>) {
+        let mut rescue = Rescue::default();
+        for column in &mut self.columns {
+            column.append(value, &mut rescue);
+        }
+    }
+
+    fn push_object(
+        &mut self,
+        record: &RecordView<'_>,
+        value: &JsonValue<'_>,
+    ) -> Result<(), Undecodable> {
+        let JsonValue::Object(object) = value else { return Ok(()) };
+        let mut rescue = Rescue::default();
+        column::append_fields(
+            &self.schema.columns,
+            &mut self.columns,
+            &mut self.hints,
+            object,
+            &mut rescue,
+        );
+        self.unknown_fields |= rescue.met_unknown_fields();
+        self.rescued_values += rescue.values();
+        self.rescued.append_option(rescue.into_json());
+        self.push_meta(record);
+        Ok(())
+    }
+
+    fn push_meta(&mut self, record: &RecordView<'_>) {
+        self.topic.append_value(record.topic);
+        self.partition.append_value(record.partition);
+        self.offset.append_value(record.offset);
+        self.timestamp.append_option(schema::timestamp_micros(record.timestamp_ms));
+        self.timestamp_type.append_value(record.timestamp_type);
+        self.key.append_option(record.key);
+        let headers = self.headers.values();
+        for header in record.headers {
+            schema::append_header(headers, header.key, header.value);
+        }
+        self.headers.append(true);
+        self.rows += 1;
+    }
+
+    /// The batch, by [`TableSchema::arrow`].
+    ///
+    /// # Errors
+    /// Where Arrow refuses it, which would be a mistake in here.
+    pub fn finish(mut self) -> Result<RecordBatch, ArrowError> {
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(self.topic.finish()),
+            Arc::new(self.partition.finish()),
+            Arc::new(self.offset.finish()),
+            Arc::new(self.timestamp.finish()),
+            Arc::new(self.timestamp_type.finish()),
+            Arc::new(self.key.finish()),
+            Arc::new(self.headers.finish()),
+            Arc::new(self.rescued.finish()),
+        ];
+        let kinds = self.schema.columns.iter().map(|column| &column.kind);
+        for (kind, column) in kinds.zip(self.columns) {
+            arrays.push(column.finish(kind)?);
+        }
+        RecordBatch::try_new(self.arrow, arrays)
+    }
+}
+
+/// Whether a value would be kept whole in a column of this type.
+fn fits(kind: &ColumnType, value: &JsonValue<'_>) -> bool {
+    match (kind, value) {
+        (_, JsonValue::Null)
+        | (ColumnType::Boolean, JsonValue::Bool(_))
+        | (ColumnType::Bigint, JsonValue::Int(_))
+        | (ColumnType::Double, JsonValue::Int(_))
+        | (ColumnType::String, JsonValue::Str(_))
+        | (ColumnType::Json, _) => true,
+        (ColumnType::Double, JsonValue::Float(number)) => number.is_finite(),
+        (ColumnType::List(element), JsonValue::Array(values)) => {
+            values.iter().all(|value| fits(element, value))
+        }
+        (ColumnType::Struct(columns), JsonValue::Object(object)) => {
+            object.iter().all(|(name, value)| {
+                let column = columns.iter().find(|column| column.field == *name);
+                column.map_or(*value == JsonValue::Null, |column| fits(&column.kind, value))
+            })
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! One table: its topic's partitions, its configuration and its schema, shared by sink and query.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use common::TopicId;
+use metadata::{Fence, MetadataStore};
+use storage::Partition;
+use tokio::sync::Mutex;
+
+use crate::{
+    config::TableConfig,
+    decode::{self, DecodeError},
+    infer::Sample,
+    reader::{Chunk, ReadChunkError},
+    schema::{TableSchema, ValueFormat},
+    state::{Gap, StateError, TableState},
+};
+
+/// Bytes read at a time where values are only looked at.
+const OBSERVE_BYTES: usize = 1 << 20;
+
+/// Offsets by partition: the next one to read.
+pub type Offsets = BTreeMap<i32, i64>;
+
+/// A topic as a table.
+pub struct Table {
+    topic_id: TopicId,
+    topic: String,
+    name: String,
+    metadata: Arc<dyn MetadataStore>,
+    fence: Fence,
+    view: RwLock<View>,
+    changing: Mutex<Changing>,
+}
+
+/// What readers see.
+#[derive(Debug, Clone)]
+struct View {
+    config: Arc<TableConfig>,
+    partitions: Vec<Arc<Partition>>,
+    state: Arc<TableState>,
+    schema: Option<Arc<TableSchema>>,
+}
+
+/// What one at a time changes.
+#[derive(Debug, Default)]
+struct Changing {
+    /// Up to where every field was looked at for the schema in force.
+    observed: Offsets,
+}
+
+/// Why a table's schema or state is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// The log refused or failed.
+    #[error(transparent)]
+    Read(#[from] ReadChunkError),
+    /// Records are damaged.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The metadata store refused or failed.
+    #[error("metadata: {0}")]
+    Metadata(#[from] metadata::Error),
+    /// The persisted state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The state could not be written as bytes.
+    #[error("encoding the state: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl Table {
+    /// Restores a table, or begins it.
+    ///
+    /// # Errors
+    /// Where the persisted state is not to be had.
+    pub(crate) async fn open(
+        metadata: Arc<dyn MetadataStore>,
+        fence: Fence,
+        topic: (TopicId, &str),
+        name: String,
+        config: TableConfig,
+        partitions: Vec<Arc<Partition>>,
+    ) -> Result<Self, TableError> {
+        let (topic_id, topic) = topic;
+        let state = match metadata.pointer(&pointer(topic_id)).await? {
+            Some(bytes) => TableState::decode(topic, &bytes)?,
+            None => TableState::new(directory(&name, topic_id)),
+        };
+        let schema = state.schema().cloned().map(Arc::new);
+        let view = View { config: Arc::new(config), partitions, state: Arc::new(state), schema };
+        let table = Self {
+            topic_id,
+            topic: topic.to_owned(),
+            name,
+            metadata,
+            fence,
+            view: RwLock::new(view),
+            changing: Mutex::default(),
+        };
+        Ok(table)
+    }
+
+    /// The topic's identity.
+    #[must_use]
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Its name in SQL.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its directory below the cluster's prefix of the object store.
+    #[must_use]
+    pub fn directory(&self) -> String {
+        self.view().state.directory.clone()
+    }
+
+    /// Its configuration now.
+    #[must_use]
+    pub fn config(&self) -> Arc<TableConfig> {
+        self.view().config
+    }
+
+    /// Its topic's partitions, by index.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.view().partitions
+    }
+
+    /// What it lacks.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.view().state.gaps.clone()
+    }
+
+    /// The name under which Delta keeps the progress of a partition.
+    #[must_use]
+    pub fn application_id(&self, partition: i32) -> String {
+        format!("streamhouse/{}/{}/{partition}", self.topic_id, self.view().state.incarnation)
+    }
+
+    /// The schema in force; `None` until the first sample is settled.
+    #[must_use]
+    pub fn schema(&self) -> Option<Arc<TableSchema>> {
+        self.view().schema
+    }
+
+    /// Takes over what changed of the topic.
+    pub(crate) fn update(&self, config: TableConfig, partitions: Vec<Arc<Partition>>) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        view.config = Arc::new(config);
+        view.partitions = partitions;
+    }
+
+    fn view(&self) -> View {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first schema by what is in the log up to `ends`, and whether the sample is whole.
+    /// Nothing is persisted.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub async fn provisional_schema(
+        &self,
+        ends: &Offsets,
+    ) -> Result<(Arc<TableSchema>, bool), TableError> {
+        let View { config, partitions, .. } = self.view();
+        if config.format != ValueFormat::Json {
+            return Ok((Arc::new(TableSchema::first(config.format, Vec::new())), true));
+        }
+        if !config.declared.is_empty() {
+            let columns = config.declared.clone();
+            return Ok((Arc::new(TableSchema::first(config.format, columns)), true));
+        }
+        let mut sample = Sample::default();
+        let mut room = config.sample_records;
+        for partition in &partitions {
+            let Some(end) = ends.get(&partition.key().partition) else { continue };
+            let mut offset = partition.offsets().log_start;
+            while offset < *end && room > 0 {
+                let chunk = Chunk::read(partition, offset, *end, OBSERVE_BYTES).await?;
+                room -= decode::observe(&chunk, &mut sample, room)?;
+                offset = chunk.next_offset;
+            }
+        }
+        Ok((Arc::new(sample.first_schema(config.columns_max)), room == 0))
+    }
+
+    /// Makes a provisional schema the first version, unless there is one already, and returns the
+    /// one in force.
+    ///
+    /// # Errors
+    /// Where it cannot be persisted.
+    pub async fn settle(&self, schema: &Arc<TableSchema>) -> Result<Arc<TableSchema>, TableError> {
+        let _changing = self.changing.lock().await;
+        if let Some(schema) = self.schema() {
+            return Ok(schema);
+        }
+        self.change(|state| state.schemas.push(schema.as_ref().clone())).await?;
+        Ok(Arc::clone(schema))
+    }
+
+    /// The schema for records up to `ends`: fields that no column holds get one first, where the
+    /// configuration lets them. The table must have a schema. `from` is where it reads from if
+    /// nobody has looked yet.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or the new version not be persisted.
+    pub async fn schema_up_to(
+        &self,
+        settled: &Arc<TableSchema>,
+        from: &Offsets,
+        ends: &Offsets,
+    ) -> Result<Arc<TableSchema>, TableError> {
+        let View { config, partitions, .. } = self.view();
+        if !config.evolves || config.format != ValueFormat::Json {
+            return Ok(Arc::clone(settled));
+        }
+        let mut changing = self.changing.lock().await;
+        let mut schema = self.schema().unwrap_or_else(|| Arc::clone(settled));
+        for partition in &partitions {
+            let index = partition.key().partition;
+            let (Some(from), Some(end)) = (from.get(&index), ends.get(&index)) else { continue };
+            let observed = changing.observed.entry(index).or_insert(*from);
+            *observed = (*observed).max(*from);
+            while *observed < *end {
+                let chunk = Chunk::read(partition, *observed, *end, OBSERVE_BYTES).await?;
+                schema = self.evolve(&chunk, schema, config.columns_max).await?;
+                *observed = chunk.next_offset;
+            }
+        }
+        Ok(schema)
+    }
+
+    /// Adds columns for what is new in a chunk.
+    async fn evolve(
+        &self,
+        chunk: &Chunk,
+        schema: Arc<TableSchema>,
+        columns_max: usize,
+    ) -> Result<Arc<TableSchema>, TableError> {
+        let mut sample = Sample::default();
+        decode::observe(chunk, &mut sample, usize::MAX)?;
+        let Some(next) = sample.evolve(&schema, columns_max) else { return Ok(schema) };
+        let next = Arc::new(next);
+        self.change(|state| state.schemas.push(next.as_ref().clone())).await?;
+        Ok(next)
+    }
+
+    /// Records that the table will never have some records.
+    ///
+    /// # Errors
+    /// Where it cannot be persisted.
+    pub async fn record_gap(&self, gap: Gap) -> Result<(), TableError> {
+        let _changing = self.changing.lock().await;
+        if self.gaps().contains(&gap) {
+            return Ok(());
+        }
+        self.change(|state| state.gaps.push(gap)).await
+    }
+
+    /// Persists a change, then shows it.
+    async fn change(&self, change: impl FnOnce(&mut TableState)) -> Result<(), TableError> {
+        let mut state = self.view().state.as_ref().clone();
+        change(&mut state);
+        self.metadata.put_pointer(&self.fence, &pointer(self.topic_id), state.encode()?).await?;
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        view.schema = state.schema().cloned().map(Arc::new);
+        view.state = Arc::new(state);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("topic", &self.topic).field("name", &self.name).finish()
+    }
+}
+
+/// The name of a table's state in the metadata store.
+fn pointer(topic_id: TopicId) -> String {
+    format!("table/{topic_id}")
+}
+
+/// A directory that no other topic's table has, not even one of the same name.
+fn directory(name: &str, topic_id: TopicId) -> String {
+    let id: String = topic_id.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("tables/{name}-{}", id.get(..8).unwrap_or(&id).to_lowercase())
+}

@@ -10,7 +10,7 @@ mod batch;
 use std::{sync::Arc, time::Duration};
 
 use common::clock::SharedClock;
-use storage::{Partition, ReadWaiter};
+use storage::{Hold, Partition, ReadWaiter};
 use table::{
     config::OnError,
     decode::{self, Decoded},
@@ -66,6 +66,7 @@ impl Committer {
     /// Runs until it is stopped.
     pub(crate) async fn run(self) {
         let stop = self.stop.clone();
+        let _held = Held(Arc::clone(&self.table));
         let mut pause = RETRY_PAUSE;
         loop {
             let commits = self.status.get().version;
@@ -87,14 +88,28 @@ impl Committer {
         }
     }
 
+    /// Holds back retention and compaction of what the table lacks.
+    fn hold(&self, progress: &Offsets) {
+        let bound = self.table.config().hold.as_millis();
+        for partition in self.table.partitions() {
+            partition.hold(Some(Hold {
+                from: progress.get(&partition.key().partition).copied().unwrap_or(0),
+                bound_ms: i64::try_from(bound).unwrap_or(i64::MAX),
+            }));
+        }
+    }
+
     async fn session(&self) -> Result<(), SinkError> {
+        // Before anything that may take long: what was known last, or all there is.
+        self.hold(&self.status.get().offsets);
         let schema = self.settled().await?;
         let directory = self.table.directory();
         let mut log = match TableLog::open(&self.store, &directory).await? {
             Some(log) => log,
             None => {
-                let columns = schema.arrow();
-                TableLog::create(&self.store, &directory, self.table.name(), &columns).await?
+                let (columns, divided) = (schema.arrow(), schema.partition_columns());
+                let name = self.table.name();
+                TableLog::create(&self.store, &directory, name, &columns, divided).await?
             }
         };
         let progress = delta::progress_of(Some(&log), &self.table).await?;
@@ -104,6 +119,7 @@ impl Committer {
             offsets = ?progress,
             "writing the table"
         );
+        self.hold(&progress);
         self.status.update(|status| {
             status.activity = Activity::Running;
             status.version = Some(log.version());
@@ -201,13 +217,19 @@ impl Committer {
             decoded = decode::decode(&before.await?, &batch.schema)?;
             next_offset = dead.offset;
         }
+        let config = self.table.config();
+        let divisions = batch.divisions(&decoded.rows)?;
+        if batch.would_divide_too_much(&divisions, config.partitions_max) {
+            self.commit(log, batch).await?;
+        }
         batch.dead_count += decoded.dead.len() as u64;
         batch.rescued_values += decoded.rescued_values;
         if on_error == OnError::DeadLetter {
             batch.dead.append(&mut decoded.dead);
         }
-        let target = self.table.config().target_file_bytes;
+        let target = config.target_file_bytes;
         batch.write(log, &decoded.rows, target, self.clock.monotonic()).await?;
+        batch.add_divisions(divisions);
         batch.bytes += chunk.bytes;
         batch.advance(index, next_offset);
         Ok(first_dead.map(|dead| Round::Blocked {
@@ -265,6 +287,7 @@ impl Committer {
             took: self.clock.monotonic().saturating_sub(started),
         });
         batch.committed();
+        self.hold(batch.progress());
         Ok(())
     }
 
@@ -312,6 +335,15 @@ impl Committer {
             let _ = timeout(at_most, waiter.woken()).await;
         }
         sleep(ROUND_PAUSE.min(at_most)).await;
+    }
+}
+
+/// Lets go of a table's partitions at its end.
+struct Held(Arc<Table>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.partitions().iter().for_each(|partition| partition.hold(None));
     }
 }
 

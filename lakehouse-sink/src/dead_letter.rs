@@ -30,6 +30,11 @@ pub(crate) const SUFFIX: &str = "__dlq";
 /// Column of what is wrong with the record.
 const REASON: &str = "reason";
 
+/// Where the dead-letter table of a table lies.
+pub(crate) fn directory(table: &Table) -> String {
+    format!("{}{SUFFIX}", table.directory())
+}
+
 /// Kafka's columns, the value's bytes, and the reason.
 fn columns() -> SchemaRef {
     let meta = schema::meta_fields().into_iter().filter(|field| field.name() != RESCUED);
@@ -45,12 +50,12 @@ pub(crate) async fn add(
     now_ms: i64,
 ) -> Result<(), SinkError> {
     let columns = columns();
-    let directory = format!("{}{SUFFIX}", table.directory());
+    let directory = directory(table);
     let mut log = match TableLog::open(store, &directory).await? {
         Some(log) => log,
         None => {
             let name = format!("{}{SUFFIX}", table.name());
-            TableLog::create(store, &directory, &name, &columns).await?
+            TableLog::create(store, &directory, &name, &columns, Vec::new()).await?
         }
     };
     let mut advances: Vec<Advance> = Vec::new();
@@ -87,7 +92,7 @@ async fn write(
     dead: &[&DeadRecord],
     columns: &SchemaRef,
 ) -> Result<Vec<Add>, SinkError> {
-    let mut writer = log.writer(Arc::clone(columns), usize::MAX)?;
+    let mut writer = log.writer(Arc::clone(columns), Vec::new(), usize::MAX)?;
     writer.write(&rows(topic, dead, columns)?).await?;
     Ok(writer.close().await?)
 }

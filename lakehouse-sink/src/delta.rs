@@ -1,19 +1,20 @@
 //! One Delta table as its committer and its readers need it: progress, files, commits.
 //!
-//! Invariant: a commit succeeds only on the very version whose progress it was built on. delta-rs
-//! would rebase it past commits of other application ids, and accepts a version that goes back;
-//! so there is no retry in here, and progress is compared before.
+//! Invariant: a commit succeeds only on a version whose progress is what its rows build on. delta-rs
+//! would rebase it past commits of other application ids, and accepts a version that goes back; so
+//! its own retries are off. Where others moved the table on, progress is compared again first.
 
 use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use deltalake::{
     DeltaTable, DeltaTableError,
     datafile::writer::{DeltaWriter, WriterConfig},
+    datafusion::{self, catalog::TableProvider},
     kernel::{
         Action, Add, MetadataExt as _, StructType, Transaction,
         engine::arrow_conversion::{TryIntoArrow as _, TryIntoKernel as _},
-        transaction::{CommitBuilder, CommitProperties, TableReference},
+        transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError},
     },
     operations::create::CreateBuilder,
     parquet::{
@@ -31,6 +32,9 @@ use crate::{error::SinkError, store::TableStore};
 const ENGINE: &str = concat!("streamhouse/", env!("CARGO_PKG_VERSION"));
 /// Level of zstd for Parquet: what more costs twice the time for a few percent.
 const ZSTD_LEVEL: i32 = 1;
+
+/// How often a commit is tried while others (who merge files, or clean up) move the table on.
+const COMMIT_ATTEMPTS_MAX: usize = 50;
 
 /// A Delta table's log.
 #[derive(Debug, Clone)]
@@ -69,16 +73,23 @@ impl TableLog {
         directory: &str,
         name: &str,
         schema: &Schema,
+        partition_columns: Vec<String>,
     ) -> Result<Self, SinkError> {
         let delta: StructType = schema.try_into_kernel().map_err(DeltaTableError::from)?;
         let created = CreateBuilder::new()
             .with_log_store(store.log_store(directory))
             .with_table_name(name)
             .with_columns(delta.fields().cloned())
+            .with_partition_columns(partition_columns)
             .with_save_mode(SaveMode::Ignore)
-            .with_commit_properties(CommitProperties::default().with_metadata(engine_info()))
+            .with_commit_properties(own_commit())
             .await?;
         Ok(Self { table: created })
+    }
+
+    /// A table that delta-rs just worked on.
+    pub(crate) fn of(table: DeltaTable) -> Self {
+        Self { table }
     }
 
     /// Reads on to the newest version.
@@ -93,6 +104,16 @@ impl TableLog {
     #[must_use]
     pub fn table(&self) -> &DeltaTable {
         &self.table
+    }
+
+    /// The rows of the version in hand, for queries. The snapshot's list of files is used as it is;
+    /// the log is not read again.
+    ///
+    /// # Errors
+    /// Where the version uses what delta-rs does not read.
+    pub async fn rows(&self) -> datafusion::error::Result<Arc<dyn TableProvider>> {
+        let snapshot = Arc::new(self.table.snapshot()?.snapshot().clone());
+        self.table.table_provider().with_eager_snapshot(snapshot).await
     }
 
     /// The version in hand.
@@ -125,25 +146,28 @@ impl TableLog {
     pub(crate) fn writer(
         &self,
         schema: SchemaRef,
+        partition_columns: Vec<String>,
         target_file_bytes: usize,
     ) -> Result<DeltaWriter, SinkError> {
-        let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
-            .set_created_by(ENGINE.to_owned())
-            .build();
         let target = NonZeroU64::new(target_file_bytes as u64);
         let indexed = self.table.snapshot()?.table_config().num_indexed_cols();
-        let config =
-            WriterConfig::new(schema, Vec::new(), Some(properties), target, None, indexed, None);
+        let config = WriterConfig::new(
+            schema,
+            partition_columns,
+            Some(writer_properties()),
+            target,
+            None,
+            indexed,
+            None,
+        );
         Ok(DeltaWriter::new(self.table.object_store(), config))
     }
 
     /// Commits files, the schema where it is new, and the progress that they make.
     ///
     /// # Errors
-    /// [`SinkError::Overtaken`] where the version in hand does not say that these rows are next;
-    /// otherwise the outcome is unknown, and the table has to be opened again to see.
+    /// [`SinkError::Overtaken`] where the table does not say that these rows are next; otherwise
+    /// the outcome is unknown, and the table has to be opened again to see.
     pub(crate) async fn commit(
         &mut self,
         files: Vec<Add>,
@@ -151,6 +175,18 @@ impl TableLog {
         advances: &[Advance],
         now_ms: i64,
     ) -> Result<(), SinkError> {
+        for _ in 0..COMMIT_ATTEMPTS_MAX {
+            self.check(advances).await?;
+            match self.try_commit(files.clone(), schema, advances, now_ms).await {
+                Err(SinkError::Delta(error)) if was_moved_on(&error) => self.refresh().await?,
+                outcome => return outcome,
+            }
+        }
+        Err(SinkError::Contended(COMMIT_ATTEMPTS_MAX))
+    }
+
+    /// Whether the version in hand has the progress that rows build on.
+    async fn check(&self, advances: &[Advance]) -> Result<(), SinkError> {
         for advance in advances {
             let found = self.progress(&advance.application_id).await?;
             if found != advance.from {
@@ -161,9 +197,21 @@ impl TableLog {
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Commits on the very version in hand, or not at all.
+    async fn try_commit(
+        &mut self,
+        files: Vec<Add>,
+        schema: &SchemaRef,
+        advances: &[Advance],
+        now_ms: i64,
+    ) -> Result<(), SinkError> {
         let mut actions: Vec<Action> = files.into_iter().map(Action::Add).collect();
         let state = self.table.snapshot()?;
-        if self.columns()? != *schema {
+        // A newer schema of another writer has all that is in an older one, and stays.
+        if !contains(self.columns()?.fields(), schema.fields()) {
             let delta: StructType =
                 schema.as_ref().try_into_kernel().map_err(DeltaTableError::from)?;
             let metadata =
@@ -178,7 +226,7 @@ impl TableLog {
                 last_updated: Some(now_ms),
             })
             .collect();
-        let properties = CommitProperties::default()
+        let properties = own_commit()
             .with_max_retries(0)
             .with_metadata(engine_info().into_iter().chain([offsets_info(advances)]))
             .with_application_transactions(transactions);
@@ -191,6 +239,50 @@ impl TableLog {
             .await?;
         self.table.state = Some(committed.snapshot());
         Ok(())
+    }
+}
+
+/// How the sink writes Parquet.
+pub(crate) fn writer_properties() -> WriterProperties {
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_created_by(ENGINE.to_owned())
+        .build()
+}
+
+/// What all commits of the sink have in common.
+pub(crate) fn own_commit() -> CommitProperties {
+    CommitProperties::default().with_metadata(engine_info())
+}
+
+/// Whether a commit failed because another one came first, and for certain had no effect.
+fn was_moved_on(error: &DeltaTableError) -> bool {
+    match error {
+        DeltaTableError::VersionAlreadyExists(_) => true,
+        DeltaTableError::Transaction { source } => matches!(
+            source,
+            TransactionError::MaxCommitAttempts(_) | TransactionError::VersionAlreadyExists(_)
+        ),
+        _ => false,
+    }
+}
+
+/// Whether columns have all of the others, those within structures included.
+fn contains(columns: &Fields, others: &Fields) -> bool {
+    others.iter().all(|other| {
+        let found = columns.iter().find(|column| column.name() == other.name());
+        found.is_some_and(|found| contains_type(found.data_type(), other.data_type()))
+    })
+}
+
+fn contains_type(kind: &DataType, other: &DataType) -> bool {
+    match (kind, other) {
+        (DataType::Struct(fields), DataType::Struct(others)) => contains(fields, others),
+        (DataType::List(element), DataType::List(other)) => {
+            contains_type(element.data_type(), other.data_type())
+        }
+        (kind, other) => kind == other,
     }
 }
 

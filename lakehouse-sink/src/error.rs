@@ -22,6 +22,9 @@ pub enum SinkError {
     /// Arrow refused rows.
     #[error("rows: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
+    /// Others commit all the time.
+    #[error("the table moved on {0} times while these rows were to be committed")]
+    Contended(usize),
     /// Another writer got further with a partition than the rows at hand build on.
     #[error(
         "partition {partition} of the table is at offset {found}, not at {expected} as these rows \

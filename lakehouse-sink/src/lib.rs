@@ -19,6 +19,7 @@ mod error;
 mod service;
 mod status;
 mod store;
+mod upkeep;
 
 pub use crate::{
     delta::TableLog,

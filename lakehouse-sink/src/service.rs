@@ -16,6 +16,7 @@ use crate::{
     committer::Committer,
     status::{StatusCell, TableStatus},
     store::TableStore,
+    upkeep::Upkeep,
 };
 
 /// How often the catalog is looked at though nothing changed: a refresh may have failed.
@@ -121,6 +122,14 @@ impl Sink {
             stop: stop.clone(),
         };
         self.deps.spawner.spawn("table", committer.run());
+        let upkeep = Upkeep {
+            table: Arc::clone(&table),
+            store: self.deps.store.clone(),
+            clock: Arc::clone(&self.deps.clock),
+            status: Arc::clone(&status),
+            stop: stop.clone(),
+        };
+        self.deps.spawner.spawn("table-upkeep", upkeep.run());
         Running { table, status, stop }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use table::table::Offsets;
+use tokio::sync::watch;
 
 /// What a committer is at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,6 +49,12 @@ pub struct TableStatus {
     pub rescued_values: u64,
     /// When it committed last, milliseconds since the Unix epoch.
     pub last_commit_ms: Option<i64>,
+    /// Small files merged into larger ones since the start.
+    pub merged_files: u64,
+    /// Files that no kept version has, deleted since the start.
+    pub vacuumed_files: u64,
+    /// Rows deleted by `table.retention.ms` since the start, as far as they were counted.
+    pub expired_rows: u64,
 }
 
 /// A status that one task writes and others read.
@@ -55,6 +62,8 @@ pub struct TableStatus {
 pub(crate) struct StatusCell {
     status: Mutex<TableStatus>,
     table: String,
+    /// Commits so far.
+    commits: watch::Sender<u64>,
 }
 
 impl StatusCell {
@@ -68,12 +77,20 @@ impl StatusCell {
             dead: 0,
             rescued_values: 0,
             last_commit_ms: None,
+            merged_files: 0,
+            vacuumed_files: 0,
+            expired_rows: 0,
         };
-        Self { status: Mutex::new(status), table: table.to_owned() }
+        Self { status: Mutex::new(status), table: table.to_owned(), commits: watch::Sender::new(0) }
     }
 
     pub(crate) fn get(&self) -> TableStatus {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts commits.
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
     }
 
     pub(crate) fn update(&self, update: impl FnOnce(&mut TableStatus)) {
@@ -86,6 +103,22 @@ impl StatusCell {
                 .increment(1);
         }
         self.update(|status| status.activity = activity);
+    }
+
+    /// Counts upkeep.
+    pub(crate) fn kept_up(&self, done: Upkept) {
+        let label = || ("table", self.table.clone());
+        metrics::counter!("streamhouse_table_merged_files_total", &[label()])
+            .increment(done.merged_files);
+        metrics::counter!("streamhouse_table_vacuumed_files_total", &[label()])
+            .increment(done.vacuumed_files);
+        metrics::counter!("streamhouse_table_expired_rows_total", &[label()])
+            .increment(done.expired_rows);
+        self.update(|status| {
+            status.merged_files += done.merged_files;
+            status.vacuumed_files += done.vacuumed_files;
+            status.expired_rows += done.expired_rows;
+        });
     }
 
     /// Counts a commit.
@@ -109,7 +142,16 @@ impl StatusCell {
             status.rescued_values += commit.rescued_values;
             status.last_commit_ms = Some(commit.now_ms);
         });
+        self.commits.send_modify(|commits| *commits += 1);
     }
+}
+
+/// Upkeep, for counting.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Upkept {
+    pub(crate) merged_files: u64,
+    pub(crate) vacuumed_files: u64,
+    pub(crate) expired_rows: u64,
 }
 
 /// A commit, for counting.

@@ -10,6 +10,7 @@
 //! table, so every record is seen exactly once, however the sink goes on meanwhile.
 
 mod catalog;
+mod division;
 mod engine;
 mod error;
 pub mod http;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -21,12 +21,14 @@ use datafusion::{
 };
 use lakehouse_sink::TableLog;
 use table::{
+    partition::PartitionBy,
     schema::TableSchema,
     table::{Offsets, Table},
 };
 
 use crate::{
-    error::{ViewError, external},
+    division,
+    error::ViewError,
     tail::{Range, Tail},
 };
 
@@ -38,6 +40,7 @@ pub(crate) struct TableView {
     /// The Delta snapshot; none before the first commit.
     committed: Option<Arc<dyn TableProvider>>,
     tail: Tail,
+    partition_by: Vec<PartitionBy>,
 }
 
 impl TableView {
@@ -48,10 +51,15 @@ impl TableView {
         let ranges = ranges(table, &progress);
         let schema = schema(table, &progress, &ranges).await?;
         let committed: Option<Arc<dyn TableProvider>> = match log {
-            Some(log) => Some(log.table().table_provider().await.map_err(external)?),
+            Some(log) => Some(log.rows().await?),
             None => None,
         };
-        Ok(Self { schema: schema.arrow(), committed, tail: Tail::new(schema, ranges) })
+        Ok(Self {
+            schema: schema.arrow(),
+            partition_by: schema.partition_by.clone(),
+            committed,
+            tail: Tail::new(schema, ranges),
+        })
     }
 
     /// The committed rows, by the columns of this view, of which the table may lack the newest.
@@ -82,8 +90,12 @@ impl TableView {
             };
             exprs.push(ProjectionExpr { expr, alias: field.name().clone() });
         }
-        let usable: Vec<_> =
-            filters.iter().filter(|filter| self.means_the_same(filter, &has)).cloned().collect();
+        let usable: Vec<_> = filters
+            .iter()
+            .filter(|filter| self.means_the_same(filter, &has))
+            .cloned()
+            .chain(division::implied(&self.partition_by, filters))
+            .collect();
         let rows = provider.scan(state, Some(&wanted), &usable, limit).await?;
         Ok(Arc::new(ProjectionExec::try_new(exprs, rows)?))
     }
@@ -93,7 +105,12 @@ impl TableView {
         filter.column_refs().into_iter().all(|column| {
             let own = self.schema.field_with_name(&column.name);
             let other = has.field_with_name(&column.name);
-            matches!((own, other), (Ok(own), Ok(other)) if own.data_type() == other.data_type())
+            let (Ok(own), Ok(other)) = (own, other) else { return false };
+            // Delta hands out partition columns as dictionaries; comparisons see through that.
+            match other.data_type() {
+                DataType::Dictionary(_, values) => own.data_type() == values.as_ref(),
+                kind => own.data_type() == kind,
+            }
         })
     }
 }

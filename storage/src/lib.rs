@@ -28,6 +28,7 @@ mod class;
 mod config;
 mod epochs;
 mod error;
+mod hold;
 mod log;
 mod maintenance;
 mod marker;
@@ -49,6 +50,7 @@ pub use crate::{
     append::{Acks, AppendOrigin, Appended, Ticket},
     config::{CleanupPolicy, Durability, LiveLogConfig, LogConfig, TopicLogConfig},
     error::{AppendError, Error, ReadError},
+    hold::Hold,
     log::{Log, LogDeps, LogStats},
     marker::EndTransaction,
     partition::{Offsets, Partition},

@@ -24,6 +24,7 @@ use crate::{
     config::TopicLogConfig,
     epochs::Epochs,
     error::{AppendError, Error},
+    hold::Hold,
     log::Shared,
     object::{AbortedRange, ExtentTarget, ObjectRef},
     producer_state::{ActiveProducer, ProducerState},
@@ -84,6 +85,8 @@ pub(crate) struct State {
     pub(crate) pending: VecDeque<PendingAck>,
     pub(crate) waiters: Vec<Arc<ReadWaiter>>,
     pub(crate) closed: Option<Closed>,
+    /// What a reader outside of the log still needs.
+    pub(crate) hold: Option<Hold>,
 }
 
 /// Why a partition takes no more requests.
@@ -306,6 +309,7 @@ impl State {
             pending: VecDeque::new(),
             waiters: Vec::new(),
             closed: None,
+            hold: None,
         }
     }
 
@@ -546,6 +550,10 @@ impl ExtentTarget for Partition {
 
     fn last_stable_offset(&self) -> i64 {
         self.lock().last_stable()
+    }
+
+    fn held_offset(&self, now_ms: i64) -> i64 {
+        self.lock().held_offset(now_ms)
     }
 
     fn leader_epoch(&self) -> i32 {

@@ -98,8 +98,8 @@ impl Partition {
         }
         let mut target = state.log_start;
         if state.config.cleanup_policy.delete {
-            let wanted = state.expired_end(now_ms).max(state.oversized_end());
-            target = target.max(wanted.min(state.last_stable()));
+            let wanted = state.expired_end(now_ms).max(state.oversized_end(1));
+            target = target.max(state.held_back(wanted, now_ms).min(state.last_stable()));
         }
         (target > state.log_start || state.has_extents_below(target)).then_some(LogStart {
             key: self.key,
@@ -166,9 +166,13 @@ impl State {
         first.is_some_and(|(_, stored)| stored.extent.end_offset <= offset)
     }
 
-    fn expired_end(&self, now_ms: i64) -> i64 {
+    pub(crate) fn expired_end(&self, now_ms: i64) -> i64 {
         let Some(retention_ms) = self.config.retention_ms else { return self.log_start };
-        let cutoff = now_ms.saturating_sub(retention_ms);
+        self.older_end(now_ms.saturating_sub(retention_ms))
+    }
+
+    /// The end of the leading units whose records are all older than `cutoff`.
+    pub(crate) fn older_end(&self, cutoff: i64) -> i64 {
         let mut end_offset = self.log_start;
         for unit in self.retention_units().take_while(|unit| unit.max_timestamp < cutoff) {
             // What has no timestamp at all goes with the next unit that has one.
@@ -179,9 +183,11 @@ impl State {
         end_offset
     }
 
-    fn oversized_end(&self) -> i64 {
+    /// The end of what goes for the rest to have `factor` times `retention.bytes`.
+    pub(crate) fn oversized_end(&self, factor: u64) -> i64 {
         let Some(retention_bytes) = self.config.retention_bytes else { return self.log_start };
-        let mut excess = self.size_bytes().saturating_sub(retention_bytes);
+        let kept = retention_bytes.saturating_mul(factor);
+        let mut excess = self.size_bytes().saturating_sub(kept);
         let mut end_offset = self.log_start;
         let mut units = self.retention_units().peekable();
         while let Some(unit) = units.next() {

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     name,
+    partition::PartitionBy,
     schema::{Column, ColumnType, ValueFormat},
 };
 
@@ -43,6 +44,18 @@ pub struct TableConfig {
     pub target_file_bytes: usize,
     /// What happens to records that cannot be decoded.
     pub on_error: OnError,
+    /// What the files of a new table are divided by.
+    pub partition_by: Vec<PartitionBy>,
+    /// Partitions that one commit writes to at most, where its rows can be divided.
+    pub partitions_max: usize,
+    /// Whether small files are merged.
+    pub merges_files: bool,
+    /// How long rows are kept by their timestamps; for ever where there is none.
+    pub retention: Option<Duration>,
+    /// How much longer than the topic's retention records are kept that the table still lacks.
+    pub hold: Duration,
+    /// How long versions, and files that no newer version has, are kept.
+    pub snapshot_retention: Duration,
 }
 
 /// The keys, as Kafka's tools set them.
@@ -69,6 +82,18 @@ pub mod keys {
     pub const TARGET_FILE_BYTES: &str = "table.target.file.bytes";
     /// `dlq`, `skip` or `suspend`.
     pub const ERRORS: &str = "table.errors";
+    /// What files are divided by.
+    pub const PARTITION_BY: &str = "table.partition.by";
+    /// Partitions that one commit writes to at most.
+    pub const PARTITIONS_MAX: &str = "table.partitions.per.commit.max";
+    /// Whether small files are merged.
+    pub const COMPACTION: &str = "table.compaction.enable";
+    /// How long rows are kept.
+    pub const RETENTION_MS: &str = "table.retention.ms";
+    /// How much longer records are kept for the table.
+    pub const HOLD_MS: &str = "table.hold.ms";
+    /// How long versions are kept.
+    pub const SNAPSHOT_RETENTION_MS: &str = "table.snapshot.retention.ms";
 }
 
 impl TableConfig {
@@ -103,10 +128,23 @@ impl TableConfig {
             );
             return Err(reason);
         }
+        let partition_by =
+            PartitionBy::parse_list(text(keys::PARTITION_BY), &declared).map_err(|reason| {
+                format!("{}={}: {reason}", keys::PARTITION_BY, text(keys::PARTITION_BY))
+            })?;
         let config = Self {
             format,
             name,
             declared,
+            partition_by,
+            partitions_max: number(values, keys::PARTITIONS_MAX, 256)?,
+            merges_files: is_true(text(keys::COMPACTION), true),
+            retention: match text(keys::RETENTION_MS) {
+                "" | "-1" => None,
+                _ => Some(millis(values, keys::RETENTION_MS, 0)?),
+            },
+            hold: millis(values, keys::HOLD_MS, 86_400_000)?,
+            snapshot_retention: millis(values, keys::SNAPSHOT_RETENTION_MS, 604_800_000)?,
             evolves: match text(keys::EVOLUTION) {
                 "" | "add" => true,
                 "strict" => false,
@@ -124,8 +162,13 @@ impl TableConfig {
                 other => return Err(unknown(keys::ERRORS, other, "dlq, skip or suspend")),
             },
         };
-        Ok((text(keys::ENABLE) == "true").then_some(config))
+        Ok(is_true(text(keys::ENABLE), false).then_some(config))
     }
+}
+
+/// As Kafka reads a boolean.
+fn is_true(text: &str, default: bool) -> bool {
+    if text.is_empty() { default } else { text.eq_ignore_ascii_case("true") }
 }
 
 fn unknown(key: &str, value: &str, right: &str) -> String {
@@ -187,6 +230,7 @@ mod tests {
     fn a_topic_is_a_table_only_when_it_is_enabled() {
         assert_eq!(read(&[]).unwrap(), None);
         assert_eq!(read(&[(keys::ENABLE, "false"), (keys::NAME, "x")]).unwrap(), None);
+        assert!(read(&[(keys::ENABLE, "TRUE")]).unwrap().is_some());
         let config = read(&[(keys::ENABLE, "true")]).unwrap().unwrap();
         assert_eq!(config.format, ValueFormat::Json);
         assert_eq!(config.commit_interval, Duration::from_secs(5));
@@ -220,6 +264,8 @@ mod tests {
             (keys::EVOLUTION, "full", "add or strict"),
             (keys::ERRORS, "drop", "dlq, skip or suspend"),
             (keys::COLUMNS_MAX, "-1", "not negative"),
+            (keys::PARTITION_BY, "carrier", "declared in table.schema"),
+            (keys::RETENTION_MS, "-2", "not negative"),
         ] {
             let error = read(&[(key, value)]).unwrap_err();
             assert!(error.contains(expected) && error.starts_with(key), "{error}");

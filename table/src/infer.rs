@@ -130,7 +130,8 @@ impl Sample {
     /// The first schema for what was seen, within a limit of columns.
     #[must_use]
     pub fn first_schema(&self, columns_max: usize) -> TableSchema {
-        let empty = TableSchema { version: 0, format: ValueFormat::Json, columns: Vec::new() };
+        let mut empty = TableSchema::first(ValueFormat::Json, Vec::new());
+        empty.version = 0;
         self.evolve(&empty, columns_max).unwrap_or(TableSchema { version: 1, ..empty })
     }
 
@@ -145,6 +146,7 @@ impl Sample {
         (columns != schema.columns).then(|| TableSchema {
             version: schema.version + 1,
             format: schema.format,
+            partition_by: schema.partition_by.clone(),
             columns,
         })
     }

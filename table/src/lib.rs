@@ -15,6 +15,7 @@ pub mod decode;
 pub mod infer;
 pub mod json;
 pub mod name;
+pub mod partition;
 pub mod reader;
 pub mod rows;
 pub mod schema;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, ListBuilder, RecordBatch,
-        StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+        ArrayRef, BinaryBuilder, Date32Builder, Int32Builder, Int64Builder, ListBuilder,
+        RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
     },
     datatypes::SchemaRef,
     error::ArrowError,
@@ -23,6 +23,7 @@ use self::{column::ColumnBuilder, rescue::Rescue};
 use crate::{
     decode::{RecordView, Undecodable},
     json,
+    partition::{self, PartitionBy},
     schema::{self, ColumnType, TableSchema, ValueFormat},
 };
 
@@ -39,6 +40,8 @@ pub struct RowsBuilder {
     key: BinaryBuilder,
     headers: ListBuilder<StructBuilder>,
     rescued: StringBuilder,
+    /// The partition columns that are the table's own.
+    divided: Vec<DividedBuilder>,
     columns: Vec<ColumnBuilder>,
     /// Where in an object the next column's field was found last: producers write them in order.
     hints: Vec<usize>,
@@ -62,6 +65,7 @@ impl RowsBuilder {
             key: BinaryBuilder::new(),
             headers: ListBuilder::new(headers).with_field(schema::header_element()),
             rescued: StringBuilder::new(),
+            divided: schema.partition_by.iter().filter_map(DividedBuilder::new).collect(),
             columns: schema.columns.iter().map(|column| ColumnBuilder::new(&column.kind)).collect(),
             hints: vec![0; schema.columns.len()],
             rows: 0,
@@ -149,7 +153,11 @@ impl RowsBuilder {
         self.topic.append_value(record.topic);
         self.partition.append_value(record.partition);
         self.offset.append_value(record.offset);
-        self.timestamp.append_option(schema::timestamp_micros(record.timestamp_ms));
+        let timestamp = schema::timestamp_micros(record.timestamp_ms);
+        self.timestamp.append_option(timestamp);
+        for column in &mut self.divided {
+            column.append(timestamp, record.key);
+        }
         self.timestamp_type.append_value(record.timestamp_type);
         self.key.append_option(record.key);
         let headers = self.headers.values();
@@ -175,11 +183,45 @@ impl RowsBuilder {
             Arc::new(self.headers.finish()),
             Arc::new(self.rescued.finish()),
         ];
+        arrays.extend(self.divided.into_iter().map(DividedBuilder::finish));
         let kinds = self.schema.columns.iter().map(|column| &column.kind);
         for (kind, column) in kinds.zip(self.columns) {
             arrays.push(column.finish(kind)?);
         }
         RecordBatch::try_new(self.arrow, arrays)
+    }
+}
+
+/// A partition column that is filled from Kafka's columns.
+#[derive(Debug)]
+enum DividedBuilder {
+    Day(Date32Builder),
+    Bucket(Int32Builder, u32),
+}
+
+impl DividedBuilder {
+    fn new(by: &PartitionBy) -> Option<Self> {
+        match by {
+            PartitionBy::Day => Some(Self::Day(Date32Builder::new())),
+            PartitionBy::Bucket(buckets) => Some(Self::Bucket(Int32Builder::new(), *buckets)),
+            PartitionBy::Column(_) => None,
+        }
+    }
+
+    fn append(&mut self, timestamp_micros: Option<i64>, key: Option<&[u8]>) {
+        match self {
+            Self::Day(days) => days.append_option(timestamp_micros.map(partition::day)),
+            Self::Bucket(found, buckets) => {
+                found.append_option(key.map(|key| partition::bucket(key, *buckets)));
+            }
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::Day(mut days) => Arc::new(days.finish()),
+            Self::Bucket(mut buckets, _) => Arc::new(buckets.finish()),
+        }
     }
 }
 

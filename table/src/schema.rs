@@ -12,7 +12,7 @@ use arrow::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::name;
+use crate::{name, partition::PartitionBy};
 
 /// What precedes the names of the columns that every table has.
 pub const RESERVED_PREFIX: &str = "kafka_";
@@ -92,6 +92,9 @@ pub struct TableSchema {
     pub version: u32,
     /// How values are understood.
     pub format: ValueFormat,
+    /// What the table's files are divided by; the same in all versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition_by: Vec<PartitionBy>,
     /// The columns of the value, in the order in which they were added.
     pub columns: Vec<Column>,
 }
@@ -153,14 +156,22 @@ impl TableSchema {
             ValueFormat::String => vec![whole(ColumnType::String)],
             ValueFormat::Raw => vec![whole(ColumnType::Binary)],
         };
-        Self { version: 1, format, columns }
+        Self { version: 1, format, partition_by: Vec::new(), columns }
     }
 
     /// All columns as Arrow and Delta see them.
     #[must_use]
     pub fn arrow(&self) -> SchemaRef {
+        let own = self.partition_by.iter().filter_map(PartitionBy::own_field);
         let columns = self.columns.iter().map(Column::arrow);
-        Arc::new(Schema::new(meta_fields().into_iter().chain(columns).collect::<Vec<_>>()))
+        let all = meta_fields().into_iter().chain(own).chain(columns);
+        Arc::new(Schema::new(all.collect::<Vec<_>>()))
+    }
+
+    /// The columns that the table's files are divided by.
+    #[must_use]
+    pub fn partition_columns(&self) -> Vec<String> {
+        self.partition_by.iter().map(|by| by.column().to_owned()).collect()
     }
 }
 
@@ -190,7 +201,7 @@ pub fn header_element() -> Field {
 /// outside the years 1970 to 9999, which not every reader of a table has a calendar for.
 #[must_use]
 pub fn timestamp_micros(timestamp_ms: i64) -> Option<i64> {
-    (0..=TIMESTAMP_MS_MAX).contains(&timestamp_ms).then_some(timestamp_ms * 1000)
+    (0..=TIMESTAMP_MS_MAX).contains(&timestamp_ms).then(|| timestamp_ms * 1000)
 }
 
 /// Appends a header to a builder of [`header_fields`].

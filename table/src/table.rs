@@ -180,12 +180,13 @@ impl Table {
         ends: &Offsets,
     ) -> Result<(Arc<TableSchema>, bool), TableError> {
         let View { config, partitions, .. } = self.view();
-        if config.format != ValueFormat::Json {
-            return Ok((Arc::new(TableSchema::first(config.format, Vec::new())), true));
-        }
-        if !config.declared.is_empty() {
-            let columns = config.declared.clone();
-            return Ok((Arc::new(TableSchema::first(config.format, columns)), true));
+        let first = |mut schema: TableSchema| {
+            schema.partition_by.clone_from(&config.partition_by);
+            Arc::new(schema)
+        };
+        if config.format != ValueFormat::Json || !config.declared.is_empty() {
+            let schema = TableSchema::first(config.format, config.declared.clone());
+            return Ok((first(schema), true));
         }
         let mut sample = Sample::default();
         let mut room = config.sample_records;
@@ -198,7 +199,7 @@ impl Table {
                 offset = chunk.next_offset;
             }
         }
-        Ok((Arc::new(sample.first_schema(config.columns_max)), room == 0))
+        Ok((first(sample.first_schema(config.columns_max)), room == 0))
     }
 
     /// Makes a provisional schema the first version, unless there is one already, and returns the

@@ -1,8 +1,15 @@
 //! What is on its way into one commit.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::RecordBatch,
+    row::{OwnedRow, RowConverter, SortField},
+};
 use deltalake::{datafile::writer::DeltaWriter, kernel::Add};
 use table::{decode::DeadRecord, schema::TableSchema, table::Offsets};
 
@@ -19,6 +26,8 @@ pub(super) struct Batch {
     /// What has been read.
     read: Offsets,
     writer: Option<DeltaWriter>,
+    /// The values of the partition columns that it has rows of: a file each.
+    divisions: HashSet<OwnedRow>,
     started: Option<Duration>,
     pub(super) rows: u64,
     pub(super) bytes: usize,
@@ -35,6 +44,7 @@ impl Batch {
             read: progress.clone(),
             progress,
             writer: None,
+            divisions: HashSet::new(),
             started: None,
             rows: 0,
             bytes: 0,
@@ -75,11 +85,52 @@ impl Batch {
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            none => none.insert(log.writer(self.schema.arrow(), target_file_bytes)?),
+            none => {
+                let divided = self.schema.partition_columns();
+                none.insert(log.writer(self.schema.arrow(), divided, target_file_bytes)?)
+            }
         };
         writer.write(rows).await?;
         self.rows += rows.num_rows() as u64;
         Ok(())
+    }
+
+    /// The values of the partition columns in some rows.
+    pub(super) fn divisions(&self, rows: &RecordBatch) -> Result<HashSet<OwnedRow>, SinkError> {
+        let columns: Vec<_> = self
+            .schema
+            .partition_by
+            .iter()
+            .filter_map(|by| rows.column_by_name(by.column()).cloned())
+            .collect();
+        if columns.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
+        let converted = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
+        // Neighbours are mostly alike.
+        let mut found = HashSet::new();
+        let mut last = None;
+        for row in &converted {
+            if last.replace(row) != Some(row) {
+                found.insert(row.owned());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether it would have rows of more than `at_most` partitions with these, and has some.
+    pub(super) fn would_divide_too_much(
+        &self,
+        divisions: &HashSet<OwnedRow>,
+        at_most: usize,
+    ) -> bool {
+        let new = divisions.difference(&self.divisions).count();
+        !self.divisions.is_empty() && self.divisions.len() + new > at_most
+    }
+
+    pub(super) fn add_divisions(&mut self, divisions: HashSet<OwnedRow>) {
+        self.divisions.extend(divisions);
     }
 
     /// How long until it is due, if there is anything to commit.

@@ -7,5 +7,6 @@
 extern crate streamhouse_lakehouse_sink as lakehouse_sink;
 
 mod exactly_once;
+mod layout;
 mod rules;
 mod support;

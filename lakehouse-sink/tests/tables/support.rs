@@ -7,7 +7,7 @@ use broker::{
     testing::{EPOCH_MS, TestBroker, World},
 };
 use bytes::Bytes;
-use common::{ProducerId, TopicId};
+use common::{ProducerId, TopicId, clock::SharedClock};
 use deltalake::{
     DeltaTable,
     arrow::{
@@ -45,6 +45,9 @@ pub(crate) struct Lake {
     pub(crate) store: TableStore,
     topic_id: TopicId,
 }
+
+/// A record: timestamp in milliseconds, key and value.
+pub(crate) type Record<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>);
 
 /// A sink that runs until it is dropped, as if its process were killed then.
 pub(crate) struct Running {
@@ -143,12 +146,24 @@ impl Lake {
         producer_id: Option<i64>,
         values: &[V],
     ) {
+        let records: Vec<_> =
+            values.iter().map(|value| (EPOCH_MS, None, Some(value.as_ref()))).collect();
+        self.append_records(partition, producer_id, &records).await;
+    }
+
+    /// Appends a batch of records, of a transaction if there is a producer id.
+    pub(crate) async fn append_records(
+        &self,
+        partition: i32,
+        producer_id: Option<i64>,
+        records: &[Record<'_>],
+    ) {
         let mut builder = BatchBuilder::new(Compression::None);
         if let Some(producer_id) = producer_id {
             builder = builder.producer(producer_id, 0, 0).transactional(true);
         }
-        for (delta, value) in (0..).zip(values) {
-            builder.append(delta, EPOCH_MS, None, Some(value.as_ref()), &[]).unwrap();
+        for (delta, (timestamp_ms, key, value)) in (0..).zip(records) {
+            builder.append(delta, *timestamp_ms, *key, *value, &[]).unwrap();
         }
         let bytes: Bytes = builder.build().unwrap();
         let records =
@@ -163,13 +178,18 @@ impl Lake {
     }
 
     pub(crate) fn sink(&self) -> Running {
+        self.sink_by(&self.world.clock)
+    }
+
+    /// A sink by another clock than the broker's.
+    pub(crate) fn sink_by(&self, clock: &SharedClock) -> Running {
         let topics = Arc::new(TableTopics(self.broker.broker.catalog.clone()));
         let metadata = Arc::clone(&self.world.metadata);
         let catalog = Arc::new(TableCatalog::new(topics, metadata, self.broker.broker.fence));
         let sink = Sink::new(SinkDeps {
             catalog: Arc::clone(&catalog),
             store: self.store.clone(),
-            clock: Arc::clone(&self.world.clock),
+            clock: Arc::clone(clock),
             spawner: self.world.spawner.clone(),
         });
         let task = self.world.spawner.spawn("sink", Arc::clone(&sink).run());

@@ -117,6 +117,7 @@ impl Compactor {
         let (log_start, last_stable) = (target.log_start_offset(), target.last_stable_offset());
         let leader_epoch = target.leader_epoch();
         let now_ms = self.deps.clock.now_ms();
+        let last_stable = last_stable.min(target.held_offset(now_ms));
         let cleanable = policy.plan(rows, log_start, last_stable, leader_epoch, now_ms);
         Ok(cleanable.filter(|cleanable| {
             cleanable.is_due() || self.options.policy.is_crumbled(&cleanable.dirty(), wasteful)

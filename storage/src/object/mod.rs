@@ -107,6 +107,10 @@ pub trait ExtentTarget: Send + Sync {
     /// The last stable offset: compaction stops there.
     fn last_stable_offset(&self) -> i64;
 
+    /// The offset from which compaction by key leaves records alone, as a reader outside of the
+    /// log still needs them.
+    fn held_offset(&self, now_ms: i64) -> i64;
+
     /// The epoch of this broker's lease.
     fn leader_epoch(&self) -> i32;
 

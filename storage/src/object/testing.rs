@@ -302,6 +302,10 @@ impl ExtentTarget for TestPartition {
         state.last_stable_offset.unwrap_or(state.next_offset)
     }
 
+    fn held_offset(&self, _: i64) -> i64 {
+        i64::MAX
+    }
+
     fn leader_epoch(&self) -> i32 {
         self.state.lock().unwrap().leader_epoch
     }

@@ -1,7 +1,7 @@
 //! Retention and DeleteRecords: what goes, what stays, what a restart remembers.
 
 use metadata::MetadataStore;
-use streamhouse_storage::Acks;
+use streamhouse_storage::{Acks, Hold};
 
 use crate::harness::*;
 
@@ -38,6 +38,45 @@ async fn records_expire_by_their_own_timestamp() {
     assert_eq!(partition.offsets().log_start, 0);
     pause(2_000_000).await;
     assert_eq!(partition.offsets().log_start, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_reader_still_needs_is_held_back_up_to_a_bound() {
+    let mut machine = Machine::new(35);
+    machine.topic_config.retention_ms = Some(3_600_000);
+    machine.config.retention_interval = std::time::Duration::from_secs(10);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    produce_numbered(&partition, 5).await;
+    partition.hold(Some(Hold { from: 3, bound_ms: 3_600_000 }));
+    pause(3_700_000).await;
+    assert_eq!(partition.offsets().log_start, 3);
+    // What is asked for explicitly is done.
+    assert_eq!(partition.delete_records(4).await.unwrap(), 4);
+    pause(3_600_000).await;
+    assert_eq!(partition.offsets().log_start, 5);
+    // A hold on what is gone, or on nothing, holds nothing.
+    produce_numbered(&partition, 2).await;
+    partition.hold(None);
+    pause(3_700_000).await;
+    assert_eq!(partition.offsets().log_start, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_keeps_at_most_as_much_again_as_size_retention() {
+    let mut machine = Machine::new(36);
+    machine.topic_config.retention_bytes = Some(3_000);
+    machine.config.retention_interval = std::time::Duration::from_secs(10);
+    let broker = machine.start(1).await;
+    let partition = broker.partition(0);
+    partition.hold(Some(Hold { from: 0, bound_ms: 3_600_000 }));
+    produce_numbered(&partition, 50).await;
+    pause(60_000).await;
+    let held = partition.offsets().log_start;
+    partition.hold(None);
+    pause(60_000).await;
+    let start = partition.offsets().log_start;
+    assert!(held > 0 && held < start, "held from {held}, start {start}");
 }
 
 #[tokio::test(start_paused = true)]

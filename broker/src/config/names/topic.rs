@@ -76,12 +76,22 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Most columns of the topic's table, leaves of structures counted; further fields are kept in kafka_rescued.";
     "table.commit.interval.ms" Long = Some("5000"), Between(100, 900_000), ClusterWide, Acts:
         "How often rows are committed to the topic's table. Queries see them before.";
+    "table.compaction.enable" Boolean = Some("true"), Any, ClusterWide, Acts:
+        "Whether small files of the topic's table are merged in the background.";
     "table.enable" Boolean = Some("false"), Any, ClusterWide, Acts:
         "Whether the topic is a Delta table.";
     "table.errors" String = Some("dlq"), OneOf(&["dlq", "skip", "suspend"]), ClusterWide, Acts:
         "What happens to records that cannot be decoded: they go to the table's dead-letter table, are counted and left out, or suspend the table.";
+    "table.hold.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Acts:
+        "How much longer than retention.ms (or as much again as retention.bytes) records are kept, and left alone by compaction, while the topic's table lacks them.";
     "table.name" String = Some(""), Any, ClusterWide, Acts:
         "Name of the topic's table; by default the topic's, with _ for what is no letter, digit or _.";
+    "table.partition.by" String = Some(""), Any, ClusterWide, Acts:
+        "What the files of the topic's table are divided by: day(kafka_timestamp), bucket(N, kafka_key), kafka_partition, or columns declared in table.schema; acts on tables that have no schema yet.";
+    "table.partitions.per.commit.max" Int = Some("256"), Between(1, 10_000), ClusterWide, Acts:
+        "Partitions of the topic's table that one commit writes to at most; more begin the next commit.";
+    "table.retention.ms" Long = Some("-1"), AtLeast(-1), ClusterWide, Acts:
+        "How long rows of the topic's table are kept by their timestamps, apart from the topic's retention; -1 for ever.";
     "table.schema" String = Some(""), Any, ClusterWide, Acts:
         "Columns of the topic's table as name TYPE, … (BOOLEAN, BIGINT, DOUBLE, STRING, JSON); without them they are inferred.";
     "table.schema.evolution" String = Some("add"), OneOf(&["add", "strict"]), ClusterWide, Acts:
@@ -90,6 +100,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "How long the first record waits for others before the columns are inferred.";
     "table.schema.sample.records" Int = Some("1000"), Between(1, 1_000_000), ClusterWide, Acts:
         "Records that the columns are inferred from.";
+    "table.snapshot.retention.ms" Long = Some("604800000"), AtLeast(3_600_000), ClusterWide, Acts:
+        "How long older versions of the topic's table can be read; files that no version has go after as long.";
     "table.target.file.bytes" Long = Some("134217728"), AtLeast(1_048_576), ClusterWide, Acts:
         "Size at which a file of the topic's table is closed before its commit.";
     "table.value.convert" String = Some("json"), OneOf(&["json", "string", "raw"]), ClusterWide, Acts:

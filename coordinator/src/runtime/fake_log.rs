@@ -26,7 +26,8 @@ struct State {
     synced: usize,
     held: bool,
     waiting: Vec<oneshot::Sender<Result<(), LogError>>>,
-    refuse: Option<LogError>,
+    /// What the next appends are told, the last one first.
+    refusals: Vec<LogError>,
     failing_reads: u32,
     read_time: Duration,
 }
@@ -87,8 +88,9 @@ impl FakeLog {
         state.waiting.drain(..).for_each(|done| drop(done.send(Err(error.clone()))));
     }
 
-    pub(crate) fn refuse(&self, error: LogError) {
-        self.lock().refuse = Some(error);
+    /// Refuses as many appends.
+    pub(crate) fn refuse(&self, count: usize, error: &LogError) {
+        self.lock().refusals = vec![error.clone(); count];
     }
 
     pub(crate) fn fail_reads(&self, count: u32) {
@@ -151,7 +153,7 @@ impl CoordinatorLog for FakeLog {
 
     fn append(&self, _partition: i32, batch: NewBatch) -> Result<Appended, LogError> {
         let mut state = self.lock();
-        if let Some(error) = state.refuse.take() {
+        if let Some(error) = state.refusals.pop() {
             return Err(error);
         }
         let (expected, actual) = (batch.expected_offset, state.end(state.batches.len()));

@@ -119,8 +119,9 @@ impl<S: Shard> Inner<S> {
         if state.incarnation != incarnation {
             return;
         }
-        let mut active = Box::new(Active::new(shard, timers, next_offset));
-        self.alarm.set(slot.partition, &mut active.alarm, active.timers.next_deadline());
+        let mut active = Box::new(Active::new(shard, timers, state.timers_from, next_offset));
+        let deadline = active.next_deadline();
+        self.alarm.set(slot.partition, &mut active.alarm, deadline);
         state.phase = Phase::Active(active);
         state.loads += 1;
         state.load_time = took;

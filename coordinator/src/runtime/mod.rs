@@ -43,6 +43,10 @@ use crate::{
     shard::{Answer, Context, Outcome, Replayed, Shard},
 };
 
+/// How long timers rest after the log refused or lost what an operation wrote: the shard is loaded anew,
+/// and what was overdue then would be tried again at once.
+const TIMERS_REST: Duration = Duration::from_secs(1);
+
 /// What a runtime is built on.
 #[derive(Debug, Clone)]
 pub struct RuntimeDeps {
@@ -341,7 +345,8 @@ impl<S: Shard> Inner<S> {
             return Err(refused.code());
         }
         let durable = active.tail();
-        self.alarm.set(slot.partition, &mut active.alarm, active.timers.next_deadline());
+        let deadline = active.next_deadline();
+        self.alarm.set(slot.partition, &mut active.alarm, deadline);
         Ok(Step { response, answers, durable, incarnation })
     }
 
@@ -514,6 +519,7 @@ impl<S: Shard> Inner<S> {
             return None;
         }
         state.incarnation += 1;
+        state.timers_from = self.deps.clock.monotonic() + TIMERS_REST;
         if let Phase::Active(mut active) = std::mem::replace(&mut state.phase, phase) {
             self.alarm.set(slot.partition, &mut active.alarm, None);
             active.shard.unloaded(ErrorCode::NotCoordinator);
@@ -543,8 +549,9 @@ impl<S: Shard> Inner<S> {
             let timer = {
                 let mut state = slot.lock();
                 let Ok(active) = state.active() else { return };
-                let timer = active.timers.pop_expired(self.deps.clock.monotonic());
-                self.alarm.set(slot.partition, &mut active.alarm, active.timers.next_deadline());
+                let timer = active.pop_expired(self.deps.clock.monotonic());
+                let deadline = active.next_deadline();
+                self.alarm.set(slot.partition, &mut active.alarm, deadline);
                 timer
             };
             let Some(timer) = timer else { return };
@@ -558,7 +565,7 @@ impl<S: Shard> Inner<S> {
                 Ok(Step { durable: Some(durable), answers, incarnation, .. }) => {
                     self.release_later(slot, incarnation, durable, answers);
                 }
-                // The shard is loaded anew, and its timers with it.
+                // The shard is loaded anew, and its timers with it; they rest for a while.
                 Err(_) => return,
             }
         }

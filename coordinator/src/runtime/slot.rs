@@ -28,6 +28,9 @@ pub(super) struct State<S: Shard> {
     pub(super) phase: Phase<S>,
     /// Grows whenever the shard is given up, so that what concerns an earlier one is told apart.
     pub(super) incarnation: u64,
+    /// When timers may run at the earliest: a while after the log failed, so that one that is overdue
+    /// as soon as the shard is loaded does not ask the log all the time.
+    pub(super) timers_from: Duration,
     pub(super) loads: u64,
     pub(super) load_time: Duration,
 }
@@ -43,6 +46,7 @@ pub(super) enum Phase<S: Shard> {
 pub(super) struct Active<S: Shard> {
     pub(super) shard: S,
     pub(super) timers: Timers<S::Timer>,
+    timers_from: Duration,
     /// Where the next record goes.
     pub(super) next_offset: i64,
     /// The deadline that the runtime's alarm is set to.
@@ -53,8 +57,13 @@ pub(super) struct Active<S: Shard> {
 
 impl<S: Shard> Slot<S> {
     pub(super) fn new(partition: i32) -> Self {
-        let state =
-            State { phase: Phase::Loading, incarnation: 0, loads: 0, load_time: Duration::ZERO };
+        let state = State {
+            phase: Phase::Loading,
+            incarnation: 0,
+            timers_from: Duration::ZERO,
+            loads: 0,
+            load_time: Duration::ZERO,
+        };
         Self { partition, state: Mutex::new(state) }
     }
 
@@ -77,8 +86,23 @@ impl<S: Shard> State<S> {
 }
 
 impl<S: Shard> Active<S> {
-    pub(super) fn new(shard: S, timers: Timers<S::Timer>, next_offset: i64) -> Self {
-        Self { shard, timers, next_offset, alarm: None, last: None }
+    pub(super) fn new(
+        shard: S,
+        timers: Timers<S::Timer>,
+        timers_from: Duration,
+        next_offset: i64,
+    ) -> Self {
+        Self { shard, timers, timers_from, next_offset, alarm: None, last: None }
+    }
+
+    /// When the next timer is to run.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.timers.next_deadline().map(|deadline| deadline.max(self.timers_from))
+    }
+
+    /// Takes a timer that is to run now.
+    pub(super) fn pop_expired(&mut self, now: Duration) -> Option<S::Timer> {
+        if now < self.timers_from { None } else { self.timers.pop_expired(now) }
     }
 
     /// Notes a batch: the log ends at `next_offset` now.

@@ -18,6 +18,9 @@ use tokio::{sync::oneshot, time::sleep};
 use super::{fake_log::FakeLog, *};
 use crate::shard::{EncodedRecord, LogRecord, RecordError};
 
+/// A sum at which a timer is overdue as soon as the shard is loaded.
+const OVERDUE: u64 = 99;
+
 /// A shard that counts: hard state is a sum and what transactions add to it.
 #[derive(Debug, Default)]
 struct Counter {
@@ -66,6 +69,9 @@ impl Shard for Counter {
 
     fn loaded(&mut self, context: &mut Context<'_, u32>) {
         context.set_timer(0, Duration::from_secs(3_600));
+        if self.sum == OVERDUE {
+            context.set_timer(1, Duration::ZERO);
+        }
     }
 
     fn expired(&mut self, timer: u32, _context: &mut Context<'_, u32>) -> Outcome<(), Add> {
@@ -353,7 +359,7 @@ fn transactions_count_when_their_marker_is_there_live_and_loaded() {
         assert_eq!(sum(&runtime).await, Ok(10));
         let reloaded = started(&log).await;
         assert_eq!(reloaded.read(0, |shard| (shard.sum, shard.pending.len())).await, Ok((10, 1)));
-        log.refuse(LogError::Refused(ErrorCode::InvalidProducerEpoch));
+        log.refuse(1, &LogError::Refused(ErrorCode::InvalidProducerEpoch));
         let refused = reloaded.commit_transactional(0, transaction(3), add(1)).await;
         assert_eq!(refused, Err(ErrorCode::InvalidProducerEpoch));
         assert_eq!(reloaded.stats().loads, 1, "one client's refusal is nobody else's business");
@@ -394,6 +400,21 @@ fn timers_run_at_their_time_and_move() {
         assert_eq!(sum(&runtime).await, Ok(20));
         sleep(Duration::from_secs(60)).await;
         assert_eq!(runtime.read(0, |shard| (shard.sum, shard.rang)).await, Ok((30, 2)));
+    });
+}
+
+#[test]
+fn an_overdue_timer_that_the_log_refuses_comes_again_after_a_rest_each_time() {
+    run(async {
+        let log = FakeLog::new();
+        log.put(&[u8::try_from(OVERDUE).unwrap()], None);
+        log.refuse(3, &LogError::Storage("the disk is full".into()));
+        let runtime = started(&log).await;
+        for loads in [2, 3, 4] {
+            assert_eq!((runtime.stats().loads, sum(&runtime).await), (loads, Ok(OVERDUE)));
+            sleep(TIMERS_REST).await;
+        }
+        assert_eq!((runtime.stats().loads, sum(&runtime).await), (4, Ok(OVERDUE + 1)));
     });
 }
 

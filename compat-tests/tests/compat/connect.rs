@@ -108,11 +108,11 @@ impl Setup {
         .unwrap();
     }
 
-    /// Seen once, on a starved machine: a commit that the coordinator refused, as there was no
-    /// transaction. Probably Java's producer 4.3.1 sent it before the records: it looks whether
-    /// records wait and then, without a lock around both, takes the next request (`Sender`,
-    /// `TransactionManager#nextRequest`). Not reproduced apart. Whoever operates Connect restarts the
-    /// task then; had the broker forgotten a transaction, the read_committed topic would stand still.
+    /// Java's producer 4.3.1 can send a commit before the records of its transaction, which the
+    /// coordinator refuses where nothing of the transaction has arrived, as Apache Kafka's does
+    /// (`docs/clients.md`; `exactly_once.rs` brings it about). On a starved machine it happens here.
+    /// Whoever operates Connect restarts the task then; had the broker forgotten a transaction that
+    /// it knew, the read_committed topic would stand still.
     #[track_caller]
     fn restart_after_early_commit(&self, source: &Value) {
         let task = &source["tasks"][0];

@@ -41,8 +41,12 @@ sim SEED:
 swarm SEEDS="1000" FIRST="1":
     cargo run --profile sim -p streamhouse-sim -- --seed {{ FIRST }} --swarm {{ SEEDS }}
 
-# The compatibility tests alone: Java tools, kcat, librdkafka, crashes. A nextest filter can follow: just compat 'test(kcat)'.
-compat FILTER="all()":
+# The compatibility tests alone: Java tools, kcat, clients, crashes. A nextest filter can follow, just compat 'test(kcat)'; just compat kafka is just compat-suite.
+compat FILTER="all()" *ARGS:
+    @"{{ just_executable() }}" {{ if FILTER == "kafka" { "compat-suite" } else { "compat-tests " + quote(FILTER) } }} {{ ARGS }}
+
+[private]
+compat-tests FILTER:
     scripts/install
     cargo build --workspace --bins --tests --locked --quiet
     cargo nextest run -p streamhouse-compat-tests --locked -E 'default() and ({{ FILTER }})'

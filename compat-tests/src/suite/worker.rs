@@ -147,13 +147,15 @@ fn command(paths: &Paths) -> Result<Command> {
     let libs = |name: &str| base.join(name).join("*").display().to_string();
     let classes = base.join("suite-classes").display().to_string();
     let class_path = [classes, libs("suite-libs"), libs("libs")].join(":");
-    let log4j = crate::source_dir().join("kafka/log4j2.yaml");
+    let log4j = ["kafka", "kafka-suite"]
+        .map(|dir| format!("file:{}", crate::source_dir().join(dir).join("log4j2.yaml").display()))
+        .join(",");
     let binary = crate::target::streamhouse_binary()?;
     let mockito = base.join("suite-libs/mockito-core-5.20.0.jar");
     let mut command = Command::new("java");
     command
         .args(["-Xmx768M", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
-        .arg(format!("-Dlog4j2.configurationFile=file:{}", log4j.display()))
+        .arg(format!("-Dlog4j2.configurationFile={log4j}"))
         .arg(format!("-Dsuite.binary={}", binary.display()))
         .arg(format!("-javaagent:{}", mockito.display()))
         .args(["-cp", &class_path, "streamhouse.suite.Worker"]);

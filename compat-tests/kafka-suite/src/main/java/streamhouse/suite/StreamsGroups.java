@@ -12,8 +12,8 @@ import org.junit.jupiter.api.extension.ExtensionContext;
 public final class StreamsGroups implements BeforeEachCallback {
     /** How the tests name the parameter. */
     private static final List<String> MARKS =
-        List.of("groupProtocol=streams", "streamsProtocolEnabled=true", "streamsRebalanceProtocolEnabled=true",
-            "useNewProtocol=true");
+        List.of("groupProtocol=streams", "STREAMS protocol", "streamsProtocolEnabled=true",
+            "streamsRebalanceProtocolEnabled=true", "useNewProtocol=true");
 
     @Override
     public void beforeEach(ExtensionContext context) {

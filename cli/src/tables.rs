@@ -56,6 +56,7 @@ impl Tables {
             parallelism: config.threads,
         };
         let engine = QueryEngine::new(Arc::clone(&catalog), store, options)?;
+        let engine = engine.with_clock(Arc::clone(clock));
         let parts = Parts {
             engine: Arc::new(engine),
             catalog,

@@ -5,6 +5,8 @@
   tables.py verify HTTP BOOTSTRAP TOPIC ACKS
         SQL gives the right answer at once and when the table has everything; deltalake, DuckDB and Polars find each
         acknowledged record once, with its values and Kafka's metadata
+  tables.py moments HTTP BOOTSTRAP TOPIC
+        earlier versions are what deltalake finds in them; a producer reads what it just wrote; a query is cancelled
 """
 
 import http.client as http_client
@@ -15,6 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime, timezone
 from pathlib import Path
 
 from flights_data import ROWS, rows
@@ -150,4 +153,83 @@ def with_polars(path):
     return sorted(frame.rows(), key=lambda row: (-row[1], row[0]))
 
 
-{"watch": watch, "verify": verify}[sys.argv[1]](*sys.argv[2:])
+def moments(http, bootstrap, topic):
+    versions(http, topic)
+    read_your_writes(http, bootstrap, topic)
+    cancel(http)
+
+
+def versions(http, topic):
+    from deltalake import DeltaTable
+
+    path = table_of(http, topic)["location"].removeprefix("file://")
+    newest = DeltaTable(path).version()
+    for version in {0, 1, newest // 2, newest}:
+        table = DeltaTable(path, version=version)
+        rows = table.to_pyarrow_table(columns=["kafka_offset"]).num_rows
+        ((count,),) = ask(http, f"select count(*) from {topic} version as of {version}")
+        assert count == rows, f"version {version}: {count} rows in SQL, {rows} in deltalake"
+    history = {entry["version"]: entry["timestamp"] for entry in DeltaTable(path).history()}
+    ((past,), (now,)) = ask(
+        http,
+        f"select count(*) from {topic} timestamp as of '{iso(history[newest // 2] + 1)}' "
+        f"union all select count(*) from {topic} timestamp as of '{iso(history[newest] + 60_000)}'",
+    )
+    assert past <= now == ROWS, (past, now)
+
+
+def iso(milliseconds):
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat()
+
+
+def read_your_writes(http, bootstrap, topic):
+    from confluent_kafka import Producer
+
+    acked = []
+    producer = Producer({"bootstrap.servers": bootstrap})
+    producer.produce(topic, b'{"carrier":"ZZ"}', on_delivery=lambda error, message: acked.append((error, message)))
+    producer.flush()
+    ((error, message),) = acked
+    assert error is None, error
+    place = f"{message.partition()}:{message.offset()}"
+    ((count,),) = ask(http, f"select count(*) from {topic} at least offset '{place}' where carrier = 'ZZ'")
+    assert count == 1, count
+    below = f"select count(*) from {topic} as of offset '{place}' where kafka_partition = {message.partition()}"
+    assert ask(http, below) == [(message.offset(),)], below
+    status, failure = failing(http, f"select 1 from {topic} at least offset '{message.partition()}:99999999'", 200)
+    assert status == 408 and failure["sql_state"] == "57014", failure
+
+
+def failing(http, sql, timeout_ms=TIMEOUT_S * 1000):
+    connection = http_client.HTTPConnection(http, timeout=TIMEOUT_S)
+    connection.request("POST", f"/api/v1/query?timeout_ms={timeout_ms}", sql)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def cancel(http):
+    endless = "select count(*) from generate_series(1, 1000000000000) a(n) where n % 3 = 0"
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(failing(http, endless)))
+    thread.start()
+    api = http_client.HTTPConnection(http, timeout=TIMEOUT_S)
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        api.request("GET", "/api/v1/queries")
+        running = [query["id"] for query in json.loads(api.getresponse().read())["queries"] if query["sql"] == endless]
+        if running:
+            break
+        assert time.monotonic() < deadline, "the query is not listed"
+        time.sleep(0.02)
+    api.request("DELETE", f"/api/v1/queries/{running[0]}")
+    gone = api.getresponse()
+    gone.read()
+    assert gone.status == 204, gone.status
+    thread.join()
+    ((status, failure),) = answers
+    assert status == 408 and failure == {"error": "the query was cancelled", "sql_state": "57014"}, failure
+    api.request("DELETE", f"/api/v1/queries/{running[0]}")
+    assert api.getresponse().status == 404
+
+
+{"watch": watch, "verify": verify, "moments": moments}[sys.argv[1]](*sys.argv[2:])

@@ -11,6 +11,7 @@ use arrow::{
         StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
     },
     datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
 };
 use deltalake::kernel::Add;
 use table::{
@@ -26,20 +27,22 @@ use crate::{
 };
 
 /// What a dead-letter table's name and directory end in.
-pub(crate) const SUFFIX: &str = "__dlq";
+pub const SUFFIX: &str = "__dlq";
 /// Column of what is wrong with the record.
 const REASON: &str = "reason";
 
-/// Where the dead-letter table of a table lies.
-pub(crate) fn directory(table: &Table) -> String {
-    format!("{}{SUFFIX}", table.directory())
-}
-
 /// Kafka's columns, the value's bytes, and the reason.
-fn columns() -> SchemaRef {
+#[must_use]
+pub fn columns() -> SchemaRef {
     let meta = schema::meta_fields().into_iter().filter(|field| field.name() != RESCUED);
     let own = [Field::new(VALUE, DataType::Binary, true), Field::new(REASON, DataType::Utf8, true)];
     Arc::new(Schema::new(meta.chain(own).collect::<Vec<_>>()))
+}
+
+/// The directory of a table's dead-letter table.
+#[must_use]
+pub fn directory(table: &Table) -> String {
+    format!("{}{SUFFIX}", table.directory())
 }
 
 /// Adds records to the dead-letter table of `table`, except those that it has.
@@ -93,11 +96,18 @@ async fn write(
     columns: &SchemaRef,
 ) -> Result<Vec<Add>, SinkError> {
     let mut writer = log.writer(Arc::clone(columns), Vec::new(), usize::MAX)?;
-    writer.write(&rows(topic, dead, columns)?).await?;
+    writer.write(&rows(topic, dead.iter().copied())?).await?;
     Ok(writer.close().await?)
 }
 
-fn rows(topic: &str, dead: &[&DeadRecord], columns: &SchemaRef) -> Result<RecordBatch, SinkError> {
+/// Records as rows of [`columns`].
+///
+/// # Errors
+/// Where Arrow refuses them, which would be a mistake in here.
+pub fn rows<'a>(
+    topic: &str,
+    dead: impl Iterator<Item = &'a DeadRecord>,
+) -> Result<RecordBatch, ArrowError> {
     let mut topics = StringBuilder::new();
     let mut partitions = Int32Builder::new();
     let mut offsets = Int64Builder::new();
@@ -132,5 +142,5 @@ fn rows(topic: &str, dead: &[&DeadRecord], columns: &SchemaRef) -> Result<Record
         Arc::new(values.finish()),
         Arc::new(reasons.finish()),
     ];
-    Ok(RecordBatch::try_new(Arc::clone(columns), arrays)?)
+    RecordBatch::try_new(columns(), arrays)
 }

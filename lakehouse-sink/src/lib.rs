@@ -13,9 +13,10 @@
 //! The sink reads the log through `storage`, never through the broker, on its own threads.
 
 mod committer;
-mod dead_letter;
+pub mod dead_letter;
 mod delta;
 mod error;
+mod history;
 mod service;
 mod status;
 mod store;

@@ -3,24 +3,33 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::datatypes::SchemaRef;
+use common::clock::{SharedClock, SystemClock};
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider},
     execution::{
-        SendableRecordBatchStream, SessionStateBuilder,
+        SendableRecordBatchStream, SessionStateBuilder, TaskContext,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::FairSpillPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
+    logical_expr::LogicalPlan,
+    physical_plan::{ExecutionPlan, execute_stream},
     prelude::{SQLOptions, SessionConfig, SessionContext},
+    sql::parser::Statement,
 };
+use futures::{FutureExt as _, TryFutureExt as _};
 use lakehouse_sink::TableStore;
 use table::catalog::TableCatalog;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     catalog::{QuerySchema, Tables},
     error::QueryError,
-    statement,
+    running::{Queries, Ticket},
+    statement, travel,
 };
 
 /// The catalog and schema that unqualified names are looked up in, as PostgreSQL's clients expect.
@@ -48,11 +57,14 @@ pub struct QueryEngine {
     tables: Arc<Tables>,
     runtime: Arc<RuntimeEnv>,
     permits: Arc<Semaphore>,
+    queries: Arc<Queries>,
     options: QueryOptions,
 }
 
 /// What a statement answers: rows as they come.
 pub struct Answer {
+    /// The query's id among [`QueryEngine::queries`].
+    pub id: u64,
     /// The columns.
     pub schema: SchemaRef,
     /// The rows.
@@ -65,6 +77,32 @@ impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Answer").field("schema", &self.schema).finish_non_exhaustive()
     }
+}
+
+/// Plans a statement that [`statement::check`](crate::statement) let through.
+pub(crate) async fn plan(
+    context: &SessionContext,
+    statement: Statement,
+) -> Result<LogicalPlan, QueryError> {
+    let plan = context.state().statement_to_plan(statement).await.map_err(QueryError::Plan)?;
+    let read_only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    read_only.verify_plan(&plan).map_err(QueryError::Plan)?;
+    Ok(plan)
+}
+
+/// Starts a plan; permit and ticket are held for as long as its rows are.
+pub(crate) fn start(
+    plan: Arc<dyn ExecutionPlan>,
+    tasks: TaskContext,
+    permit: OwnedSemaphorePermit,
+    ticket: Ticket,
+) -> Result<Answer, QueryError> {
+    let config = tasks.session_config().clone().with_extension(ticket.tail());
+    let tasks = Arc::new(tasks.with_session_config(config));
+    let rows = execute_stream(Arc::clone(&plan), tasks).map_err(QueryError::Execution)?;
+    let (id, rows) = (ticket.id, ticket.watch(plan, rows));
+    Ok(Answer { id, schema: rows.schema(), rows, _permit: permit })
 }
 
 impl QueryEngine {
@@ -87,8 +125,22 @@ impl QueryEngine {
             tables: Arc::new(Tables::new(catalog, store)),
             runtime,
             permits: Arc::new(Semaphore::new(options.queries_max)),
+            queries: Arc::new(Queries::new(SystemClock::shared())),
             options,
         })
+    }
+
+    /// With another clock than the system's, which tells since when queries run.
+    #[must_use]
+    pub fn with_clock(mut self, clock: SharedClock) -> Self {
+        self.queries = Arc::new(Queries::new(clock));
+        self
+    }
+
+    /// The queries that run.
+    #[must_use]
+    pub fn queries(&self) -> &Queries {
+        &self.queries
     }
 
     /// Plans a statement and starts it.
@@ -96,25 +148,46 @@ impl QueryEngine {
     /// # Errors
     /// [`QueryError`].
     pub async fn query(&self, sql: &str) -> Result<Answer, QueryError> {
-        let statement = statement::parse(sql)?;
-        let permit = Arc::clone(&self.permits)
-            .try_acquire_owned()
-            .map_err(|_| QueryError::Busy(self.options.queries_max))?;
-        let context = self.session()?;
-        let state = context.state();
-        let plan = state.statement_to_plan(statement).await.map_err(QueryError::Plan)?;
-        let read_only = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        read_only.verify_plan(&plan).map_err(QueryError::Plan)?;
-        let frame = context.execute_logical_plan(plan).await.map_err(QueryError::Plan)?;
-        let rows = frame.execute_stream().await.map_err(QueryError::Execution)?;
-        Ok(Answer { schema: rows.schema(), rows, _permit: permit })
+        self.query_within(sql, TIMEOUT_DEFAULT).await
     }
 
-    /// A session for one statement.
-    fn session(&self) -> Result<SessionContext, QueryError> {
+    /// As [`Self::query`], with a bound on the time until it has started.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn query_within(&self, sql: &str, time: Duration) -> Result<Answer, QueryError> {
+        let statement = statement::parse(sql)?;
+        let ticket = self.queries.begin(sql);
+        // Before there is a permit: others may run while this one waits.
+        let waits = travel::waits(&statement).map_err(|error| QueryError::Plan(error.into()))?;
+        for (table, offsets) in waits {
+            let reached = self.tables.reached(&table, &offsets, time);
+            let reached = reached.map_err(|error| QueryError::Plan(error.into()));
+            ticket.unless_cancelled(reached).await?;
+        }
+        let permit = self.permit()?;
+        let limit_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let planned = timeout(time, async {
+            let context = self.session_within(time)?;
+            let plan = plan(&context, statement).await?;
+            let frame = context.execute_logical_plan(plan).await.map_err(QueryError::Plan)?;
+            let tasks = frame.task_ctx();
+            let plan = frame.create_physical_plan().await.map_err(QueryError::Execution)?;
+            Ok((tasks, plan))
+        });
+        let planned = planned.map(|done| done.map_err(|_| QueryError::Timeout { limit_ms })?);
+        let (tasks, plan) = ticket.unless_cancelled(planned).await?;
+        start(plan, tasks, permit, ticket)
+    }
+
+    /// A place among the queries that run at once.
+    pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        permit.map_err(|_| QueryError::Busy(self.options.queries_max))
+    }
+
+    /// A session that sees the tables and waits for records for some time.
+    pub(crate) fn session_within(&self, time: Duration) -> Result<SessionContext, QueryError> {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_create_default_catalog_and_schema(false)
@@ -127,9 +200,8 @@ impl QueryEngine {
             .build();
         let context = SessionContext::new_with_state(state);
         let catalog = MemoryCatalogProvider::new();
-        catalog
-            .register_schema(SCHEMA, Arc::new(QuerySchema(Arc::clone(&self.tables))))
-            .map_err(QueryError::Execution)?;
+        let schema = QuerySchema { tables: Arc::clone(&self.tables), time };
+        catalog.register_schema(SCHEMA, Arc::new(schema)).map_err(QueryError::Execution)?;
         context.register_catalog(CATALOG, Arc::new(catalog));
         Ok(context)
     }

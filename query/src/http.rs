@@ -3,8 +3,12 @@
 //! `POST /api/v1/query` takes `{"sql": …, "format": "json" | "ndjson" | "csv" | "arrow",
 //! "limit": rows, "timeout_ms": …}` or the statement as plain text. JSON answers come whole, with
 //! at most `limit` rows and `truncated` if there were more; the others stream. Closing the
-//! connection cancels the query. Errors are `{"error", "sql_state"}`.
+//! connection cancels the query. Errors are `{"error", "sql_state"}`. The header
+//! `streamhouse-query-id` names the query from the beginning of its answer.
+//! `GET /api/v1/queries` lists what runs, `DELETE /api/v1/queries/{id}` cancels.
 //! `GET /api/v1/tables` lists the tables and how they are doing.
+
+mod running;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -16,7 +20,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::{Query, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -35,12 +39,15 @@ use crate::{
     engine::{Answer, QueryEngine, TIMEOUT_DEFAULT},
     error::QueryError,
     output::{self, ColumnInfo, Format, RowsWriter},
+    running::Failure,
 };
 
 /// Rows of a JSON answer where the request does not say.
 const LIMIT_DEFAULT: usize = 10_000;
 /// Longest statement, bytes.
 const SQL_BYTES_MAX: usize = 1 << 20;
+/// The header with a query's id.
+const ID_HEADER: &str = "streamhouse-query-id";
 
 /// What the endpoints work with, once the broker has started.
 #[derive(Debug, Clone)]
@@ -64,6 +71,8 @@ pub type Slot = Arc<OnceLock<Parts>>;
 pub fn router(slot: Slot) -> Router {
     Router::new()
         .route("/api/v1/query", post(query))
+        .route("/api/v1/queries", get(running::list))
+        .route("/api/v1/queries/{id}", get(running::show).delete(running::cancel))
         .route("/api/v1/tables", get(tables))
         .layer(axum::extract::DefaultBodyLimit::max(SQL_BYTES_MAX))
         .with_state(slot)
@@ -100,13 +109,6 @@ struct Whole {
     took_ms: u64,
 }
 
-/// An error answer.
-#[derive(Debug, Serialize)]
-struct Failure {
-    error: String,
-    sql_state: &'static str,
-}
-
 impl IntoResponse for QueryError {
     fn into_response(self) -> Response {
         let status = match &self {
@@ -117,6 +119,8 @@ impl IntoResponse for QueryError {
             Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Execution(_) | Self::Output(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
+        // Waited too long, or cancelled.
+        let status = if self.sql_state() == "57014" { StatusCode::REQUEST_TIMEOUT } else { status };
         let failure = Failure { sql_state: self.sql_state(), error: self.to_string() };
         (status, Json(failure)).into_response()
     }
@@ -162,14 +166,32 @@ async fn query(
 async fn run(parts: Parts, request: Request) -> Result<Response, QueryError> {
     let started = parts.clock.monotonic();
     let time = request.timeout_ms.map_or(TIMEOUT_DEFAULT, Duration::from_millis);
-    let answer = within(time, parts.engine.query(&request.sql)).await?;
+    let answer = parts.engine.query_within(&request.sql, time).await?;
+    let id = answer.id;
     if request.format != Format::Json {
         let limit = request.limit.unwrap_or(usize::MAX);
         // Two pieces: one being sent while the next is made.
         let (sender, receiver) = mpsc::channel(2);
-        parts.threads.spawn(stream_out(answer, request.format, limit, time, sender));
+        let engine = Arc::clone(&parts.engine);
+        parts.threads.spawn(async move {
+            let sent = send_rows(answer, request.format, limit, &sender);
+            // Nobody waits for an answer that nobody reads.
+            let sent = tokio::select! {
+                sent = within(time, sent) => sent,
+                () = sender.closed() => return,
+            };
+            if let Err(error) = sent {
+                engine.queries().failed(id, &error);
+                // What fails on the way breaks the connection off before its end, so that nobody
+                // takes a part for the whole. Nobody reads any more if this fails.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
         let body = Body::from_stream(ReceiverStream::new(receiver));
-        let headers = [(header::CONTENT_TYPE, request.format.content_type())];
+        let headers = [
+            (header::CONTENT_TYPE, request.format.content_type().to_owned()),
+            (HeaderName::from_static(ID_HEADER), id.to_string()),
+        ];
         return Ok((headers, body).into_response());
     }
     let columns = output::columns(&answer.schema);
@@ -183,7 +205,7 @@ async fn run(parts: Parts, request: Request) -> Result<Response, QueryError> {
         took_ms: u64::try_from(parts.clock.monotonic().saturating_sub(started).as_millis())
             .unwrap_or(u64::MAX),
     };
-    Ok(Json(whole).into_response())
+    Ok(([(HeaderName::from_static(ID_HEADER), id.to_string())], Json(whole)).into_response())
 }
 
 /// With a bound on its time.
@@ -209,21 +231,7 @@ async fn collect(mut answer: Answer, limit: usize) -> Result<(Vec<RecordBatch>, 
     Ok((batches, false))
 }
 
-/// Sends rows as they come. What fails on the way breaks the connection off before its end, so
-/// that nobody takes a part for the whole.
-async fn stream_out(
-    answer: Answer,
-    format: Format,
-    limit: usize,
-    time: Duration,
-    sender: mpsc::Sender<Result<Vec<u8>, QueryError>>,
-) {
-    if let Err(error) = within(time, send_rows(answer, format, limit, &sender)).await {
-        // Nobody reads any more if this fails.
-        let _ = sender.send(Err(error)).await;
-    }
-}
-
+/// Sends rows as they come.
 async fn send_rows(
     mut answer: Answer,
     format: Format,

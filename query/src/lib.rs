@@ -6,20 +6,29 @@
 //!                          (DataFusion)        └─▶ tail: the log from there to the last stable offset
 //! ```
 //!
+//! A name may carry a moment ([`travel`]): a version, a time, offsets, or offsets to wait for. Topics
+//! without a table are their tails alone ([`topics`]).
+//!
 //! A snapshot, its offset vector and the ends of the partitions are taken once per query and
 //! table, so every record is seen exactly once, however the sink goes on meanwhile.
 
+mod bounds;
 mod catalog;
 mod division;
 mod engine;
 mod error;
 pub mod http;
 mod output;
+mod running;
 mod statement;
 mod tail;
+mod topics;
+mod travel;
 mod view;
+mod wait;
 
 pub use crate::{
     engine::{Answer, QueryEngine, QueryOptions},
     error::QueryError,
+    running::{Failure, Queries, QueryInfo},
 };

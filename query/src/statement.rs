@@ -1,23 +1,20 @@
 //! Which statements are run: those that read.
 
+use std::collections::VecDeque;
+
 use datafusion::sql::{
     parser::{DFParserBuilder, Statement},
-    sqlparser::{ast, dialect::PostgreSqlDialect},
+    sqlparser::{ast, dialect::PostgreSqlDialect, tokenizer::Tokenizer},
 };
 
-use crate::error::QueryError;
+use crate::{error::QueryError, travel};
 
 /// Parses one statement that only reads.
 ///
 /// # Errors
 /// [`QueryError::Syntax`], [`QueryError::NotOne`], and [`QueryError::ReadOnly`] for the rest.
 pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
-    let dialect = PostgreSqlDialect {};
-    let mut statements = DFParserBuilder::new(sql)
-        .with_dialect(&dialect)
-        .build()
-        .and_then(|mut parser| parser.parse_statements())
-        .map_err(|error| QueryError::Syntax(error.strip_backtrace()))?;
+    let mut statements = statements(sql)?;
     let count = statements.len();
     match (statements.pop_front(), count) {
         (Some(statement), 1) => {
@@ -26,6 +23,22 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
         }
         _ => Err(QueryError::NotOne(count)),
     }
+}
+
+/// All statements of a text, whatever they do. Tables at another moment have the names of
+/// [`travel`].
+pub(crate) fn statements(sql: &str) -> Result<VecDeque<Statement>, QueryError> {
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|error| QueryError::Syntax(error.to_string()))?;
+    let mut statements = DFParserBuilder::new(travel::fold(&tokens)?)
+        .with_dialect(&dialect)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| QueryError::Syntax(error.strip_backtrace()))?;
+    statements.iter_mut().for_each(travel::alias);
+    Ok(statements)
 }
 
 /// What else the planner would let through is refused by the session: it has nothing to write to.

@@ -1,15 +1,14 @@
 //! The log's tail as rows: what the table does not have yet, up to an end taken beforehand.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::ScalarValue,
     error::{DataFusionError, Result},
     execution::{SendableRecordBatchStream, TaskContext},
-    logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType},
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::{
         ExecutionPlan,
         stream::RecordBatchStreamAdapter,
@@ -17,14 +16,11 @@ use datafusion::{
     },
 };
 use futures::{StreamExt as _, stream};
+use lakehouse_sink::dead_letter;
 use storage::Partition;
-use table::{
-    decode,
-    reader::Chunk,
-    schema::{OFFSET, PARTITION, TableSchema},
-};
+use table::{decode, reader::Chunk, schema::TableSchema};
 
-use crate::error::external;
+use crate::{bounds::Bounds, error::external, running::TailRows};
 
 /// Bytes of the log decoded at a time.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -39,9 +35,21 @@ pub(crate) struct Range {
     pub(crate) to: i64,
 }
 
+/// Which records of a range are rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Those that can be decoded, as in a table.
+    Decoded,
+    /// All.
+    All,
+    /// Those that cannot be decoded, as in a dead-letter table.
+    Dead,
+}
+
 /// The tail of a table.
 #[derive(Debug)]
 pub(crate) struct Tail {
+    kind: Kind,
     schema: Arc<TableSchema>,
     arrow: SchemaRef,
     ranges: Vec<Range>,
@@ -49,8 +57,12 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// The rows of some ranges, by one version of a schema.
-    pub(crate) fn new(schema: Arc<TableSchema>, ranges: Vec<Range>) -> Self {
-        Self { arrow: schema.arrow(), schema, ranges }
+    pub(crate) fn new(kind: Kind, schema: Arc<TableSchema>, ranges: Vec<Range>) -> Self {
+        let arrow = match kind {
+            Kind::Decoded | Kind::All => schema.arrow(),
+            Kind::Dead => dead_letter::columns(),
+        };
+        Self { kind, arrow, schema, ranges }
     }
 }
 
@@ -80,16 +92,18 @@ impl TableProvider for Tail {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let bounds = Bounds::of(filters);
-        let streams = self.ranges.iter().filter_map(|range| bounds.cut(range)).map(|range| {
-            Arc::new(TailStream {
+        let mut streams: Vec<Arc<dyn PartitionStream>> = Vec::new();
+        for range in &self.ranges {
+            let Some(range) = bounds.cut(range).await? else { continue };
+            streams.push(Arc::new(TailStream {
+                kind: self.kind,
                 schema: Arc::clone(&self.schema),
                 arrow: Arc::clone(&self.arrow),
                 range,
-            }) as Arc<dyn PartitionStream>
-        });
+            }));
+        }
         let arrow = Arc::clone(&self.arrow);
-        let plan =
-            StreamingTableExec::try_new(arrow, streams.collect(), projection, [], false, limit)?;
+        let plan = StreamingTableExec::try_new(arrow, streams, projection, [], false, limit)?;
         Ok(Arc::new(plan))
     }
 }
@@ -97,6 +111,7 @@ impl TableProvider for Tail {
 /// One partition's part of a tail.
 #[derive(Debug)]
 struct TailStream {
+    kind: Kind,
     schema: Arc<TableSchema>,
     arrow: SchemaRef,
     range: Range,
@@ -107,9 +122,11 @@ impl PartitionStream for TailStream {
         &self.arrow
     }
 
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let schema = Arc::clone(&self.schema);
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (kind, schema) = (self.kind, Arc::clone(&self.schema));
+        let counted = context.session_config().get_extension::<TailRows>();
         let Range { partition, from, to } = self.range.clone();
+        let topic = partition.topic().to_owned();
         let chunks = stream::try_unfold(from, move |offset| {
             let partition = Arc::clone(&partition);
             async move {
@@ -123,89 +140,20 @@ impl PartitionStream for TailStream {
             }
         });
         let batches = chunks.map(move |chunk| {
-            let decoded = decode::decode(&chunk?, &schema).map_err(external)?;
-            Ok(decoded.rows)
+            let chunk = chunk?;
+            let rows = match kind {
+                Kind::Decoded => decode::decode(&chunk, &schema).map_err(external)?.rows,
+                Kind::All => decode::decode_all(&chunk, &schema).map_err(external)?,
+                Kind::Dead => {
+                    let decoded = decode::decode(&chunk, &schema).map_err(external)?;
+                    dead_letter::rows(&topic, decoded.dead.iter())?
+                }
+            };
+            if let Some(counted) = &counted {
+                counted.add(rows.num_rows());
+            }
+            Ok(rows)
         });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.arrow), batches))
-    }
-}
-
-/// What filters say of partitions and offsets: closed ranges.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Bounds(BTreeMap<&'static str, (i64, i64)>);
-
-impl Bounds {
-    fn of(filters: &[Expr]) -> Self {
-        let mut bounds = Self(BTreeMap::new());
-        filters.iter().for_each(|filter| bounds.add(filter));
-        bounds
-    }
-
-    fn add(&mut self, filter: &Expr) {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return };
-        let (column, op, value) = match (left.as_ref(), op, right.as_ref()) {
-            (left, Operator::And, right) => {
-                self.add(left);
-                self.add(right);
-                return;
-            }
-            (Expr::Column(column), op, Expr::Literal(value, _)) => (column, *op, value),
-            (Expr::Literal(value, _), op, Expr::Column(column)) => {
-                let Some(op) = op.swap() else { return };
-                (column, op, value)
-            }
-            _ => return,
-        };
-        let name = match column.name.as_str() {
-            OFFSET => OFFSET,
-            PARTITION => PARTITION,
-            _ => return,
-        };
-        let value = match value {
-            ScalarValue::Int64(Some(value)) => *value,
-            ScalarValue::Int32(Some(value)) => i64::from(*value),
-            _ => return,
-        };
-        let (low, high) = match op {
-            Operator::Eq => (value, value),
-            Operator::Gt => (value.saturating_add(1), i64::MAX),
-            Operator::GtEq => (value, i64::MAX),
-            Operator::Lt => (i64::MIN, value.saturating_sub(1)),
-            Operator::LtEq => (i64::MIN, value),
-            _ => return,
-        };
-        let bound = self.0.entry(name).or_insert((i64::MIN, i64::MAX));
-        *bound = (bound.0.max(low), bound.1.min(high));
-    }
-
-    /// What of a range can pass; `None` where nothing can.
-    fn cut(&self, range: &Range) -> Option<Range> {
-        let whole = (i64::MIN, i64::MAX);
-        let (low, high) = self.0.get(PARTITION).unwrap_or(&whole);
-        if !(*low..=*high).contains(&i64::from(range.partition.key().partition)) {
-            return None;
-        }
-        let (low, high) = self.0.get(OFFSET).unwrap_or(&whole);
-        let (from, to) = (range.from.max(*low), range.to.min(high.saturating_add(1)));
-        (from < to).then(|| Range { partition: Arc::clone(&range.partition), from, to })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use datafusion::prelude::{col, lit};
-
-    use super::*;
-
-    #[test]
-    fn filters_on_partitions_and_offsets_are_understood() {
-        let bounds = Bounds::of(&[
-            col("kafka_partition").eq(lit(3)),
-            col("kafka_offset").gt_eq(lit(10_i64)).and(lit(20_i64).gt(col("kafka_offset"))),
-            col("carrier").eq(lit("UA")),
-            col("kafka_offset").lt(lit(30_i64)).or(col("carrier").eq(lit("UA"))),
-        ]);
-        let expected = BTreeMap::from([(PARTITION, (3, 3)), (OFFSET, (10, 19))]);
-        assert_eq!(bounds, Bounds(expected));
     }
 }

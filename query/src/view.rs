@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::ScalarValue,
+    common::{ScalarValue, ToDFSchema as _},
     error::Result,
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_expr::{
@@ -15,21 +15,29 @@ use datafusion::{
     },
     physical_plan::{
         ExecutionPlan,
+        empty::EmptyExec,
+        filter::FilterExecBuilder,
         projection::{ProjectionExec, ProjectionExpr},
         union::UnionExec,
     },
 };
-use lakehouse_sink::TableLog;
+use lakehouse_sink::{TableLog, dead_letter};
+use storage::Partition;
 use table::{
+    catalog::TopicView,
+    config::OnError,
     partition::PartitionBy,
-    schema::TableSchema,
+    schema::{OFFSET, PARTITION, TableSchema},
     table::{Offsets, Table},
 };
 
 use crate::{
     division,
     error::ViewError,
-    tail::{Range, Tail},
+    tail::{Kind, Range, Tail},
+    topics,
+    travel::{self, Written},
+    wait,
 };
 
 /// A table and its tail at one moment. A provider of its own rather than a view over a union:
@@ -39,27 +47,129 @@ pub(crate) struct TableView {
     schema: SchemaRef,
     /// The Delta snapshot; none before the first commit.
     committed: Option<Arc<dyn TableProvider>>,
-    tail: Tail,
+    /// Which of its rows are meant; all where there is none.
+    only: Option<Expr>,
+    tail: Option<Tail>,
+    /// What the files are divided by.
     partition_by: Vec<PartitionBy>,
 }
 
 impl TableView {
     /// The table now.
-    pub(crate) async fn new(table: &Table, log: Option<&TableLog>) -> Result<Self> {
+    pub(crate) async fn now(table: &Table, log: Option<&TableLog>) -> Result<Self> {
         // The progress first: what is committed to the table was readable in the log before.
         let progress = progress(table, log).await?;
         let ranges = ranges(table, &progress);
         let schema = schema(table, &progress, &ranges).await?;
-        let committed: Option<Arc<dyn TableProvider>> = match log {
-            Some(log) => Some(log.rows().await?),
-            None => None,
-        };
         Ok(Self {
             schema: schema.arrow(),
             partition_by: schema.partition_by.clone(),
-            committed,
-            tail: Tail::new(schema, ranges),
+            committed: provider(log).await?,
+            only: None,
+            tail: Some(Tail::new(Kind::Decoded, schema, ranges)),
         })
+    }
+
+    /// The rows below some offsets. All of them are there already, so that the answer stays.
+    pub(crate) async fn below(
+        table: &Table,
+        log: Option<&TableLog>,
+        offsets: &Offsets,
+    ) -> Result<Self> {
+        are_there(&table.partitions(), offsets)?;
+        let progress = progress(table, log).await?;
+        let ranges = travel::below(ranges(table, &progress), offsets);
+        let schema = schema(table, &progress, &ranges).await?;
+        Ok(Self {
+            schema: schema.arrow(),
+            partition_by: schema.partition_by.clone(),
+            committed: provider(log).await?,
+            only: travel::only(&progress, offsets),
+            tail: Some(Tail::new(Kind::Decoded, schema, ranges)),
+        })
+    }
+
+    /// The committed rows of a version.
+    pub(crate) async fn committed_rows(log: &TableLog) -> Result<Self> {
+        let schema = log.columns().map_err(ViewError::from)?;
+        Ok(Self {
+            schema,
+            partition_by: Vec::new(),
+            committed: provider(Some(log)).await?,
+            only: None,
+            tail: None,
+        })
+    }
+
+    /// What cannot be decoded: the dead-letter table and the tail behind it. `log` is the table's
+    /// own and older than `dead`, so that what lies below its progress is in `dead`.
+    pub(crate) async fn dead_letters(
+        table: &Table,
+        log: Option<&TableLog>,
+        dead: Option<&TableLog>,
+    ) -> Result<Self> {
+        let mut progress = progress(table, log).await?;
+        for (partition, next) in &mut progress {
+            let Some(dead) = dead else { break };
+            let known = dead.progress(&table.application_id(*partition)).await;
+            *next = (*next).max(known.map_err(ViewError::from)?.unwrap_or(0));
+        }
+        // Elsewhere such records never come to the dead-letter table.
+        let is_kept = table.config().on_error == OnError::DeadLetter;
+        let ranges = if is_kept { ranges(table, &progress) } else { Vec::new() };
+        // What can be decoded does not depend on the columns.
+        let schema = match table.schema() {
+            Some(settled) => settled,
+            None => table.provisional_schema(&Offsets::new()).await.map_err(ViewError::from)?.0,
+        };
+        Ok(Self {
+            schema: dead_letter::columns(),
+            partition_by: Vec::new(),
+            committed: provider(dead).await?,
+            only: None,
+            tail: Some(Tail::new(Kind::Dead, schema, ranges)),
+        })
+    }
+
+    /// A topic without a table, all of it or what lies below some offsets.
+    pub(crate) async fn log_only(topic: &TopicView, offsets: Option<&Offsets>) -> Result<Self> {
+        let mut ranges = topics::ranges(&topic.partitions);
+        if let Some(offsets) = offsets {
+            are_there(&topic.partitions, offsets)?;
+            ranges = travel::below(ranges, offsets);
+        }
+        let schema = topics::schema(topic, &ranges).await?;
+        let tail = Some(Tail::new(Kind::All, Arc::clone(&schema), ranges));
+        let partition_by = Vec::new();
+        Ok(Self { schema: schema.arrow(), partition_by, committed: None, only: None, tail })
+    }
+
+    /// The committed rows that are meant.
+    async fn committed_only(
+        &self,
+        provider: &dyn TableProvider,
+        state: &dyn Session,
+        columns: &[usize],
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(only) = &self.only else {
+            return self.committed(provider, state, columns, filters, limit).await;
+        };
+        let mut needed = columns.to_vec();
+        for name in [PARTITION, OFFSET] {
+            let index = self.schema.index_of(name)?;
+            if !needed.contains(&index) {
+                needed.push(index);
+            }
+        }
+        let filters: Vec<_> = filters.iter().chain([only]).cloned().collect();
+        let rows = self.committed(provider, state, &needed, &filters, None).await?;
+        let predicate = state.create_physical_expr(only.clone(), &rows.schema().to_dfschema()?)?;
+        let filter = FilterExecBuilder::new(predicate, rows)
+            .apply_projection(Some((0..columns.len()).collect()))?
+            .build()?;
+        Ok(Arc::new(filter))
     }
 
     /// The committed rows, by the columns of this view, of which the table may lack the newest.
@@ -142,11 +252,46 @@ impl TableProvider for TableView {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns =
             projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
-        let tail = self.tail.scan(state, Some(&columns), filters, limit).await?;
-        let Some(provider) = &self.committed else { return Ok(tail) };
-        let rows = self.committed(provider.as_ref(), state, &columns, filters, limit).await?;
-        UnionExec::try_new(vec![rows, tail])
+        let mut inputs = Vec::new();
+        if let Some(provider) = &self.committed {
+            let provider = provider.as_ref();
+            inputs.push(self.committed_only(provider, state, &columns, filters, limit).await?);
+        }
+        if let Some(tail) = &self.tail {
+            inputs.push(tail.scan(state, Some(&columns), filters, limit).await?);
+        }
+        match (inputs.pop(), inputs.is_empty()) {
+            (Some(input), true) => Ok(input),
+            (Some(input), false) => {
+                inputs.push(input);
+                UnionExec::try_new(inputs)
+            }
+            (None, _) => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&columns)?)))),
+        }
     }
+}
+
+/// The rows of a Delta snapshot.
+async fn provider(log: Option<&TableLog>) -> Result<Option<Arc<dyn TableProvider>>> {
+    Ok(match log {
+        Some(log) => Some(log.rows().await?),
+        None => None,
+    })
+}
+
+/// Refuses offsets that records may yet come below.
+fn are_there(partitions: &[Arc<Partition>], offsets: &Offsets) -> Result<(), ViewError> {
+    for (partition, offset) in wait::named(partitions, offsets)? {
+        let last_stable = partition.offsets().last_stable;
+        if offset > last_stable {
+            return Err(ViewError::Parameter(format!(
+                "AS OF OFFSET '{}': partition {} is at {last_stable} yet (AT LEAST OFFSET waits)",
+                Written(offsets),
+                partition.key().partition
+            )));
+        }
+    }
+    Ok(())
 }
 
 async fn progress(table: &Table, log: Option<&TableLog>) -> Result<Offsets, ViewError> {
@@ -164,7 +309,7 @@ async fn progress(table: &Table, log: Option<&TableLog>) -> Result<Offsets, View
 
 /// From the progress, or the log's start where that lies behind it, to the last stable offset.
 fn ranges(table: &Table, progress: &Offsets) -> Vec<Range> {
-    let range = |partition: Arc<storage::Partition>| {
+    let range = |partition: Arc<Partition>| {
         let offsets = partition.offsets();
         let next = progress.get(&partition.key().partition).copied().unwrap_or(0);
         Range { from: next.max(offsets.log_start), to: offsets.last_stable, partition }

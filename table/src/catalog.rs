@@ -95,6 +95,12 @@ impl TableCatalog {
         self.tables.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// All topics that clients made, tables or not, as of now.
+    #[must_use]
+    pub fn topics(&self) -> Vec<TopicView> {
+        self.topics.topics()
+    }
+
     /// Topics that want to be tables and are not.
     #[must_use]
     pub fn refused(&self) -> Vec<Refused> {

@@ -134,21 +134,58 @@ fn dead_record(record: &RecordView<'_>, reason: String) -> DeadRecord {
     }
 }
 
-/// Adds up to `limit` values of a chunk of JSON to a sample, and returns how many. Values that are
-/// not JSON objects count and add nothing.
+/// Decodes a chunk so that every record is a row: of a value that cannot be decoded, its text
+/// stands in [`RESCUED`](crate::schema::RESCUED) as a JSON string.
 ///
 /// # Errors
 /// Where the chunk's batches are damaged.
-pub fn observe(chunk: &Chunk, sample: &mut Sample, limit: usize) -> Result<usize, DecodeError> {
-    let mut seen = 0;
+pub fn decode_all(chunk: &Chunk, schema: &Arc<TableSchema>) -> Result<RecordBatch, DecodeError> {
+    let mut rows = RowsBuilder::new(Arc::clone(schema));
     chunk.for_each(|record| {
-        if seen >= limit {
+        if rows.push(record).is_err() {
+            rows.push_undecoded(record);
+        }
+    })?;
+    Ok(rows.finish()?)
+}
+
+/// What was looked at for a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sampled {
+    /// Records.
+    pub records: usize,
+    /// Those that are no tombstones.
+    pub values: usize,
+    /// Those whose values are JSON objects.
+    pub objects: usize,
+}
+
+/// Adds up to `limit` records of a chunk to a sample. Values that are not JSON objects count and
+/// add nothing.
+///
+/// # Errors
+/// Where the chunk's batches are damaged.
+pub fn sample(chunk: &Chunk, sample: &mut Sample, limit: usize) -> Result<Sampled, DecodeError> {
+    let mut sampled = Sampled::default();
+    chunk.for_each(|record| {
+        if sampled.records >= limit {
             return;
         }
-        seen += 1;
-        if let Some(Ok(value)) = record.value.map(json::parse) {
+        sampled.records += 1;
+        let Some(value) = record.value else { return };
+        sampled.values += 1;
+        if let Ok(value) = json::parse(value) {
+            sampled.objects += 1;
             sample.add(&value);
         }
     })?;
-    Ok(seen)
+    Ok(sampled)
+}
+
+/// As [`sample`]; how many records were looked at.
+///
+/// # Errors
+/// Where the chunk's batches are damaged.
+pub fn observe(chunk: &Chunk, seen: &mut Sample, limit: usize) -> Result<usize, DecodeError> {
+    Ok(sample(chunk, seen, limit)?.records)
 }

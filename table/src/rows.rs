@@ -121,6 +121,19 @@ impl RowsBuilder {
         Ok(())
     }
 
+    /// Adds a record whose value cannot be decoded as a row: its text is rescued.
+    pub fn push_undecoded(&mut self, record: &RecordView<'_>) {
+        self.columns.iter_mut().for_each(ColumnBuilder::append_null);
+        let text = record.value.map(|value| {
+            let mut text = String::new();
+            json::write(&JsonValue::Str(String::from_utf8_lossy(value)), &mut text);
+            text
+        });
+        self.rescued_values += u64::from(text.is_some());
+        self.rescued.append_option(text);
+        self.push_meta(record);
+    }
+
     fn push_whole(&mut self, value: &JsonValue<'_>) {
         let mut rescue = Rescue::default();
         for column in &mut self.columns {

@@ -4,14 +4,18 @@
 //! terminal (with history and completion) or from standard input.
 
 mod client;
+mod progress;
 mod shell;
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
-use self::client::Client;
+use self::{client::Client, progress::Progress};
 
 /// Flags of `streamhouse sql`.
 #[derive(Debug, Args)]
@@ -27,6 +31,9 @@ pub(crate) struct Sql {
     /// How rows are written
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
+    /// The longest a statement may take [default: the broker's, 60 seconds]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
     /// The statement; without it, statements are read
     statement: Option<String>,
 }
@@ -49,7 +56,7 @@ impl Sql {
             .enable_all()
             .build()
             .context("starting the runtime")?;
-        let client = Client::new(&self.url)?;
+        let client = Client::new(&self.url, self.timeout.map(Duration::from_secs))?;
         if let Some(statement) = &self.statement {
             return runtime.block_on(answer(&client, statement, self.format));
         }
@@ -67,12 +74,16 @@ impl Sql {
 
 /// Runs a statement and prints its rows.
 async fn answer(client: &Client, statement: &str, format: Format) -> anyhow::Result<()> {
+    let api_format = match format {
+        Format::Csv => "csv",
+        Format::Json => "ndjson",
+        Format::Table => "arrow",
+    };
+    let stream = client.query(statement, api_format, Progress::on_terminal()).await?;
     let mut out = io::stdout().lock();
     match format {
-        Format::Csv => out.write_all(&client.query(statement, "csv").await?)?,
-        Format::Json => out.write_all(&client.query(statement, "ndjson").await?)?,
+        Format::Csv | Format::Json => out.write_all(&stream)?,
         Format::Table => {
-            let stream = client.query(statement, "arrow").await?;
             let mut reader = arrow::ipc::reader::StreamReader::try_new(stream.as_slice(), None)
                 .context("reading the answer")?;
             let schema = reader.schema();

@@ -51,4 +51,6 @@ fn load_and_kill(kills: u64) {
     assert!(watch.wait().unwrap().success(), "what SQL answered meanwhile was wrong");
     let verify = ["verify", broker.http().unwrap(), &bootstrap, "flights", acks];
     print!("{}", python("tables.py", &verify).unwrap());
+    let moments = ["moments", broker.http().unwrap(), &bootstrap, "flights"];
+    print!("{}", python("tables.py", &moments).unwrap());
 }

@@ -76,21 +76,32 @@ impl Lake {
             Url::parse("memory:///cluster").unwrap(),
         )
         .unwrap();
-        let configs = EAGER.iter().chain(keys);
-        let configs: BTreeMap<_, _> =
-            configs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let topic_id = TopicId(world.rng.uuid());
+        let lake = Self { world, broker, faults, store, topic_id };
+        let keys: Vec<_> = EAGER.iter().chain(keys).copied().collect();
+        lake.create_topic(topic_id, "t", partitions, &keys).await;
+        lake
+    }
+
+    /// Another topic, of one partition.
+    #[allow(dead_code, reason = "the tests of queries use it")]
+    pub(crate) async fn create(&self, name: &str, keys: &[(&str, &str)]) {
+        self.create_topic(TopicId(self.world.rng.uuid()), name, 1, keys).await;
+    }
+
+    async fn create_topic(&self, id: TopicId, name: &str, count: usize, keys: &[(&str, &str)]) {
+        let configs: BTreeMap<_, _> =
+            keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let new = NewTopic {
-            id: topic_id,
-            name: "t".to_owned(),
+            id,
+            name: name.to_owned(),
             internal: false,
             configs,
             replication_factor: 1,
             created_ms: EPOCH_MS,
-            partitions: vec![vec![1]; partitions],
+            partitions: vec![vec![1]; count],
         };
-        broker.broker.catalog.create_topic(new).await.unwrap();
-        Self { world, broker, faults, store, topic_id }
+        self.broker.broker.catalog.create_topic(new).await.unwrap();
     }
 
     pub(crate) fn partition(&self, index: i32) -> Arc<Partition> {

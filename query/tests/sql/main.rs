@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(missing_docs)]
 
+mod filters;
+mod moments;
+mod running;
 #[path = "../../../lakehouse-sink/tests/tables/support.rs"]
 #[allow(dead_code, reason = "the sink's tests use the rest")]
 mod support;
+mod topics;
 
 use std::sync::Arc;
 
@@ -125,7 +129,8 @@ async fn tables_are_listed_and_what_is_not_there_is_said() {
     lake.produce(0, &numbers(0, 1)).await;
     let tables = "select table_catalog, table_schema, table_name from information_schema.tables \
                   where table_schema = 'public'";
-    assert_eq!(ask(&engine, tables).await.unwrap(), ["streamhouse|public|t"]);
+    let expected = ["streamhouse|public|t", "streamhouse|public|t__dlq"];
+    assert_eq!(ask(&engine, tables).await.unwrap(), expected);
     assert_eq!(ask(&engine, "select n from T").await.unwrap(), ["0"]);
     assert_eq!(ask(&engine, "select n from streamhouse.public.t").await.unwrap(), ["0"]);
     let error = ask(&engine, "select * from nowhere").await.unwrap_err();

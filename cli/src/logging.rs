@@ -6,8 +6,10 @@ use anyhow::{Context, anyhow};
 use broker::config::broker::LogFormat;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// Libraries that tell every step of theirs at `info`: they warn only, unless they are named.
-const TALKATIVE: &[&str] = &["buoyant_kernel", "deltalake_core", "datafusion"];
+/// Libraries that tell every step of theirs at `info`, or warn of what is meant to be, and how much
+/// of it is heard unless they are named.
+const TALKATIVE: &[(&str, &str)] =
+    &[("buoyant_kernel", "warn"), ("deltalake_core", "error"), ("datafusion", "warn")];
 
 /// Installs the process' subscriber. `RUST_LOG`, where it is set, wins over `level`.
 pub(crate) fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
@@ -29,7 +31,8 @@ fn quieted(level: &str) -> String {
     if is_quiet {
         return level.to_owned();
     }
-    let held_back: Vec<_> = TALKATIVE.iter().map(|library| format!("{library}=warn")).collect();
+    let held_back: Vec<_> =
+        TALKATIVE.iter().map(|(library, level)| format!("{library}={level}")).collect();
     format!("{},{level}", held_back.join(","))
 }
 
@@ -40,7 +43,10 @@ mod tests {
     #[test]
     fn libraries_are_held_back_unless_they_are_named() {
         assert_eq!(quieted("error"), "error");
-        assert_eq!(quieted("info"), "buoyant_kernel=warn,deltalake_core=warn,datafusion=warn,info");
+        assert_eq!(
+            quieted("info"),
+            "buoyant_kernel=warn,deltalake_core=error,datafusion=warn,info"
+        );
         assert!(quieted("debug,datafusion=trace").ends_with(",debug,datafusion=trace"));
     }
 }

@@ -48,6 +48,14 @@ impl S3Server {
         ]
     }
 
+    /// The same for readers of Delta tables, as JSON.
+    pub fn reader_options(&self) -> String {
+        format!(
+            r#"{{"AWS_ENDPOINT_URL":"http://127.0.0.1:{}","AWS_REGION":"us-east-1","AWS_ACCESS_KEY_ID":"{ACCESS_KEY}","AWS_SECRET_ACCESS_KEY":"{SECRET_KEY}","AWS_ALLOW_HTTP":"true"}}"#,
+            self.port
+        )
+    }
+
     /// How many objects it holds, and their bytes together.
     pub fn usage(&self) -> Result<(u64, u64)> {
         let (mut objects, mut bytes) = (0, 0);

@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 use common::clock::SharedClock;
 use storage::{Hold, Partition, ReadWaiter};
 use table::{
+    catalog::TableCatalog,
     config::OnError,
     decode::{self, Decoded},
     reader::Chunk,
@@ -34,8 +35,6 @@ use crate::{
 
 /// Bytes of the log read at a time from one partition.
 const CHUNK_BYTES: usize = 4 << 20;
-/// Bytes of the log that one commit holds at most, and so what a crash has read anew.
-const COMMIT_BYTES_MAX: usize = 512 << 20;
 /// Pause between two looks at a topic that is being written: rows come in fewer, larger batches.
 const ROUND_PAUSE: Duration = Duration::from_millis(50);
 /// How long a wait for records lasts before configuration and partitions are looked at again.
@@ -46,6 +45,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct Committer {
     pub(crate) table: Arc<Table>,
+    pub(crate) catalog: Arc<TableCatalog>,
     pub(crate) store: TableStore,
     pub(crate) clock: SharedClock,
     pub(crate) status: Arc<StatusCell>,
@@ -92,10 +92,12 @@ impl Committer {
     fn hold(&self, progress: &Offsets) {
         let bound = self.table.config().hold.as_millis();
         for partition in self.table.partitions() {
-            partition.hold(Some(Hold {
+            let holder = self.table.incarnation();
+            let hold = Hold {
                 from: progress.get(&partition.key().partition).copied().unwrap_or(0),
                 bound_ms: i64::try_from(bound).unwrap_or(i64::MAX),
-            }));
+            };
+            partition.hold(holder, Some(hold));
         }
     }
 
@@ -135,8 +137,13 @@ impl Committer {
                 continue;
             }
             let now = self.clock.monotonic();
-            if batch.bytes >= COMMIT_BYTES_MAX || batch.is_due(now, config.commit_interval) {
+            let has_caught_up = matches!(round, Round::Dry) && self.table.is_shadow();
+            if has_caught_up || batch.is_full() || batch.is_due(now, config.commit_interval) {
                 self.commit(&mut log, &mut batch).await?;
+            }
+            if has_caught_up {
+                self.catalog.replace(&self.table, self.clock.now_ms()).await?;
+                info!(table = self.table.name(), "the rebuilt table is the table now");
             }
             if matches!(round, Round::Dry) {
                 let due = batch.due_in(now, config.commit_interval).unwrap_or(IDLE_WAIT);
@@ -228,7 +235,7 @@ impl Committer {
             batch.dead.append(&mut decoded.dead);
         }
         let target = config.target_file_bytes;
-        batch.write(log, &decoded.rows, target, self.clock.monotonic()).await?;
+        batch.write(log, &decoded, target, self.clock.monotonic()).await?;
         batch.add_divisions(divisions);
         batch.bytes += chunk.bytes;
         batch.advance(index, next_offset);
@@ -273,9 +280,13 @@ impl Committer {
         if !batch.dead.is_empty() {
             dead_letter::add(&self.store, &self.table, &batch.dead, now_ms).await?;
         }
+        let schema = batch.schema.arrow();
         let files = batch.close().await?;
         let committed_files = files.len() as u64;
-        log.commit(files, &batch.schema.arrow(), &advances, now_ms).await?;
+        match batch.changes()? {
+            Some(changes) => log.merge(changes, &schema, &advances, now_ms).await?,
+            None => log.commit(files, &schema, &advances, now_ms).await?,
+        }
         self.status.committed(&Committed {
             version: log.version(),
             offsets: offsets(&advances, batch.progress()),
@@ -343,7 +354,8 @@ struct Held(Arc<Table>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.partitions().iter().for_each(|partition| partition.hold(None));
+        let holder = self.0.incarnation();
+        self.0.partitions().iter().for_each(|partition| partition.hold(holder, None));
     }
 }
 

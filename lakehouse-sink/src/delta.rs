@@ -6,7 +6,10 @@
 
 use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
-use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Fields, Schema, SchemaRef},
+};
 use deltalake::{
     DeltaTable, DeltaTableError,
     datafile::writer::{DeltaWriter, WriterConfig},
@@ -26,7 +29,7 @@ use deltalake::{
 };
 use table::table::Offsets;
 
-use crate::{error::SinkError, store::TableStore};
+use crate::{error::SinkError, store::TableStore, upsert};
 
 /// What the commits of the sink say of themselves.
 const ENGINE: &str = concat!("streamhouse/", env!("CARGO_PKG_VERSION"));
@@ -185,6 +188,41 @@ impl TableLog {
         Err(SinkError::Contended(COMMIT_ATTEMPTS_MAX))
     }
 
+    /// Commits changes of rows by key, and the progress that they make.
+    ///
+    /// # Errors
+    /// As [`TableLog::commit`].
+    pub(crate) async fn merge(
+        &mut self,
+        changes: RecordBatch,
+        schema: &SchemaRef,
+        advances: &[Advance],
+        now_ms: i64,
+    ) -> Result<(), SinkError> {
+        if !contains(self.columns()?.fields(), schema.fields()) {
+            self.commit(Vec::new(), schema, &[], now_ms).await?;
+        }
+        for _ in 0..COMMIT_ATTEMPTS_MAX {
+            self.check(advances).await?;
+            let version = self.version();
+            let properties = progress_commit(advances, now_ms);
+            match upsert::merge(self.table.clone(), changes.clone(), properties).await {
+                Ok(table) => self.table = table,
+                Err(error) if was_moved_on(&error) => {
+                    self.refresh().await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if self.version() != version {
+                return Ok(());
+            }
+            // It changed nothing: the progress is all that there is to commit.
+            return self.commit(Vec::new(), schema, advances, now_ms).await;
+        }
+        Err(SinkError::Contended(COMMIT_ATTEMPTS_MAX))
+    }
+
     /// Whether the version in hand has the progress that rows build on.
     async fn check(&self, advances: &[Advance]) -> Result<(), SinkError> {
         for advance in advances {
@@ -218,18 +256,7 @@ impl TableLog {
                 state.metadata().clone().with_schema(&delta).map_err(DeltaTableError::from)?;
             actions.push(Action::Metadata(metadata));
         }
-        let transactions = advances
-            .iter()
-            .map(|advance| Transaction {
-                app_id: advance.application_id.clone(),
-                version: advance.to,
-                last_updated: Some(now_ms),
-            })
-            .collect();
-        let properties = own_commit()
-            .with_max_retries(0)
-            .with_metadata(engine_info().into_iter().chain([offsets_info(advances)]))
-            .with_application_transactions(transactions);
+        let properties = progress_commit(advances, now_ms);
         let operation =
             DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let reference: &dyn TableReference = state;
@@ -249,6 +276,22 @@ pub(crate) fn writer_properties() -> WriterProperties {
         .set_compression(Compression::ZSTD(level))
         .set_created_by(ENGINE.to_owned())
         .build()
+}
+
+/// A commit with progress: on the version in hand or not at all.
+fn progress_commit(advances: &[Advance], now_ms: i64) -> CommitProperties {
+    let transactions = advances
+        .iter()
+        .map(|advance| Transaction {
+            app_id: advance.application_id.clone(),
+            version: advance.to,
+            last_updated: Some(now_ms),
+        })
+        .collect();
+    own_commit()
+        .with_max_retries(0)
+        .with_metadata(engine_info().into_iter().chain([offsets_info(advances)]))
+        .with_application_transactions(transactions)
 }
 
 /// What all commits of the sink have in common.

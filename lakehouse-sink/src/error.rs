@@ -10,6 +10,9 @@ pub enum SinkError {
     /// The object store or the Delta log refused or failed.
     #[error("delta: {0}")]
     Delta(#[from] DeltaTableError),
+    /// The object store refused or failed.
+    #[error("object store: {0}")]
+    Store(#[from] object_store::Error),
     /// The log could not be read.
     #[error("log: {0}")]
     Read(#[from] ReadChunkError),

@@ -21,6 +21,7 @@ mod service;
 mod status;
 mod store;
 mod upkeep;
+mod upsert;
 
 pub use crate::{
     delta::TableLog,

@@ -39,7 +39,8 @@ pub struct SinkDeps {
 #[derive(Debug)]
 pub struct Sink {
     deps: SinkDeps,
-    running: Mutex<BTreeMap<TopicId, Running>>,
+    /// By topic and incarnation.
+    running: Mutex<BTreeMap<(TopicId, u32), Running>>,
     stop: CancellationToken,
 }
 
@@ -61,6 +62,7 @@ impl Sink {
     /// Writes tables until it is stopped.
     pub async fn run(self: Arc<Self>) {
         let mut changes = self.deps.catalog.changes();
+        let mut rebuilds = self.deps.catalog.rebuilds();
         while !self.stop.is_cancelled() {
             if let Err(error) = self.deps.catalog.refresh().await {
                 warn!(%error, "some tables cannot be written for now");
@@ -68,6 +70,8 @@ impl Sink {
             self.start_and_stop();
             tokio::select! {
                 () = self.stop.cancelled() => {}
+                // The catalog, whose sender it is, lives as long as this.
+                _ = rebuilds.changed() => {}
                 // Nobody changes topics any more: the broker is gone.
                 changed = timeout(REFRESH_INTERVAL, changes.changed()) => {
                     if matches!(changed, Ok(Err(_))) {
@@ -92,12 +96,25 @@ impl Sink {
     /// How a table is doing.
     #[must_use]
     pub fn status(&self, topic_id: TopicId) -> Option<TableStatus> {
+        self.status_of(topic_id, |table| !table.is_shadow())
+    }
+
+    /// How far a table's rebuild is, if it is being rebuilt.
+    #[must_use]
+    pub fn rebuild_status(&self, topic_id: TopicId) -> Option<TableStatus> {
+        self.status_of(topic_id, Table::is_shadow)
+    }
+
+    fn status_of(&self, topic_id: TopicId, is_it: impl Fn(&Table) -> bool) -> Option<TableStatus> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(&topic_id).map(|running| running.status.get())
+        let mut incarnations = running.range((topic_id, 0)..=(topic_id, u32::MAX));
+        let found = incarnations.find(|(_, running)| is_it(&running.table));
+        found.map(|(_, running)| running.status.get())
     }
 
     fn start_and_stop(&self) {
-        let tables = self.deps.catalog.tables();
+        let mut tables = self.deps.catalog.tables();
+        tables.extend(self.deps.catalog.shadows());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, running| {
             let stays = tables.iter().any(|table| Arc::ptr_eq(table, &running.table));
@@ -107,7 +124,8 @@ impl Sink {
             stays
         });
         for table in tables {
-            running.entry(table.topic_id()).or_insert_with(|| self.start(table));
+            let key = (table.topic_id(), table.incarnation());
+            running.entry(key).or_insert_with(|| self.start(table));
         }
     }
 
@@ -116,6 +134,7 @@ impl Sink {
         let stop = self.stop.child_token();
         let committer = Committer {
             table: Arc::clone(&table),
+            catalog: Arc::clone(&self.deps.catalog),
             store: self.deps.store.clone(),
             clock: Arc::clone(&self.deps.clock),
             status: Arc::clone(&status),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use futures::{StreamExt as _, TryStreamExt as _, future};
 use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
 use url::Url;
 
@@ -41,11 +42,25 @@ impl TableStore {
         url
     }
 
+    /// Deletes all of a directory.
+    ///
+    /// # Errors
+    /// The object store's; what is left can be deleted later.
+    pub(crate) async fn delete(&self, directory: &str) -> Result<(), object_store::Error> {
+        let path = self.path(directory);
+        let found = self.store.list(Some(&path)).map_ok(|meta| meta.location).boxed();
+        self.store.delete_stream(found).try_for_each(|_| future::ready(Ok(()))).await
+    }
+
+    fn path(&self, directory: &str) -> Path {
+        Path::from_iter(self.prefix.parts().chain(Path::from(directory).parts()))
+    }
+
     /// The log store of a table. delta-rs finds keys of the whole store by the paths of URLs, so
     /// its URL is not the one that readers know, which may have more before the store's root.
     #[must_use]
     pub fn log_store(&self, directory: &str) -> LogStoreRef {
-        let path = Path::from_iter(self.prefix.parts().chain(Path::from(directory).parts()));
+        let path = self.path(directory);
         let mut url = self.base.clone();
         url.set_path(path.as_ref());
         let prefixed = PrefixStore::new(Arc::clone(&self.store), path);

@@ -92,6 +92,26 @@ impl Upkeep {
             self.vacuum(&directory).await?;
             let dead_letters = dead_letter::directory(&self.table);
             self.vacuum(&dead_letters).await?;
+            self.delete_replaced().await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what rebuilds left behind, once nobody reads it any more.
+    async fn delete_replaced(&self) -> Result<(), SinkError> {
+        if self.table.is_shadow() {
+            return Ok(());
+        }
+        let retention = self.table.config().snapshot_retention;
+        let kept_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        for replaced in self.table.replaced() {
+            if self.clock.now_ms().saturating_sub(replaced.at_ms) < kept_ms {
+                continue;
+            }
+            self.store.delete(&replaced.directory).await?;
+            self.store.delete(&format!("{}{}", replaced.directory, dead_letter::SUFFIX)).await?;
+            self.table.forget_replaced(&replaced.directory).await?;
+            info!(table = self.table.name(), replaced.directory, "deleted what was rebuilt");
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::{
     error::{ViewError, external},
     topics,
     travel::Travel,
-    view::TableView,
+    view::{self, TableView},
     wait,
 };
 
@@ -123,15 +123,15 @@ impl Tables {
         named: Named,
         travel: Option<Travel>,
         time: Duration,
-    ) -> Result<TableView> {
-        match named {
+    ) -> Result<Arc<dyn TableProvider>> {
+        let view = match named {
             Named::Table(table) => {
                 let log = || self.log_of(&table);
                 match travel {
-                    None => TableView::now(&table, log().await?.as_ref()).await,
+                    None => return view::now(&table, log().await?.as_ref()).await,
                     Some(Travel::AtLeast(offsets)) => {
                         wait::reached(&table.partitions(), &offsets, time).await?;
-                        TableView::now(&table, log().await?.as_ref()).await
+                        return view::now(&table, log().await?.as_ref()).await;
                     }
                     Some(Travel::Below(offsets)) => {
                         TableView::below(&table, log().await?.as_ref(), &offsets).await
@@ -168,7 +168,8 @@ impl Tables {
                 )
                 .into()),
             },
-        }
+        };
+        Ok(Arc::new(view?))
     }
 
     async fn log_of(&self, table: &Table) -> Result<Option<TableLog>, ViewError> {
@@ -236,7 +237,7 @@ impl SchemaProvider for QuerySchema {
         let (name, travel) = Travel::of(name)?;
         self.tables.catalog.refresh().await.map_err(external)?;
         let Some(named) = self.tables.named(name) else { return Ok(None) };
-        Ok(Some(Arc::new(self.tables.view(named, travel, self.time).await?)))
+        Ok(Some(self.tables.view(named, travel, self.time).await?))
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {

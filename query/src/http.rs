@@ -6,9 +6,11 @@
 //! connection cancels the query. Errors are `{"error", "sql_state"}`. The header
 //! `streamhouse-query-id` names the query from the beginning of its answer.
 //! `GET /api/v1/queries` lists what runs, `DELETE /api/v1/queries/{id}` cancels.
-//! `GET /api/v1/tables` lists the tables and how they are doing.
+//! `GET /api/v1/tables` lists the tables and how they are doing; `POST /api/v1/tables/{name}/rebuild`
+//! builds one anew, `POST /api/v1/tables/{topic}/dry-run` says what a configuration would do.
 
 mod running;
+mod tables;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -27,10 +29,10 @@ use axum::{
 use common::clock::SharedClock;
 use datafusion::error::DataFusionError;
 use futures::TryStreamExt as _;
-use lakehouse_sink::{Sink, TableStatus};
+use lakehouse_sink::Sink;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use table::{catalog::TableCatalog, state::Gap, table::Table};
+use table::catalog::TableCatalog;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -73,7 +75,9 @@ pub fn router(slot: Slot) -> Router {
         .route("/api/v1/query", post(query))
         .route("/api/v1/queries", get(running::list))
         .route("/api/v1/queries/{id}", get(running::show).delete(running::cancel))
-        .route("/api/v1/tables", get(tables))
+        .route("/api/v1/tables", get(tables::list))
+        .route("/api/v1/tables/{name}/rebuild", post(tables::rebuild))
+        .route("/api/v1/tables/{topic}/dry-run", post(tables::dry_run))
         .layer(axum::extract::DefaultBodyLimit::max(SQL_BYTES_MAX))
         .with_state(slot)
 }
@@ -253,50 +257,4 @@ async fn send_rows(
     // Nobody reads any more if this fails.
     let _ = sender.send(Ok(writer.finish()?)).await;
     Ok(())
-}
-
-/// A table as the API shows it.
-#[derive(Debug, Serialize)]
-struct TableInfo {
-    name: String,
-    topic: String,
-    location: String,
-    schema_version: Option<u32>,
-    columns: Vec<ColumnInfo>,
-    gaps: Vec<Gap>,
-    #[serde(flatten)]
-    status: Option<TableStatus>,
-}
-
-#[derive(Debug, Serialize)]
-struct TableList {
-    tables: Vec<TableInfo>,
-    refused: Vec<RefusedInfo>,
-}
-
-#[derive(Debug, Serialize)]
-struct RefusedInfo {
-    topic: String,
-    reason: String,
-}
-
-async fn tables(State(slot): State<Slot>) -> Response {
-    let Some(parts) = slot.get() else { return not_ready() };
-    let info = |table: Arc<Table>| TableInfo {
-        name: table.name().to_owned(),
-        topic: table.topic().to_owned(),
-        location: parts.sink.store().location(&table.directory()).to_string(),
-        schema_version: table.schema().map(|schema| schema.version),
-        columns: table.schema().map(|s| output::columns(&s.arrow())).unwrap_or_default(),
-        gaps: table.gaps(),
-        status: parts.sink.status(table.topic_id()),
-    };
-    let refused = parts.catalog.refused().into_iter();
-    let list = TableList {
-        tables: parts.catalog.tables().into_iter().map(info).collect(),
-        refused: refused
-            .map(|refused| RefusedInfo { topic: refused.topic, reason: refused.reason })
-            .collect(),
-    };
-    Json(list).into_response()
 }

@@ -24,6 +24,7 @@ mod statement;
 mod tail;
 mod topics;
 mod travel;
+mod upsert;
 mod view;
 mod wait;
 

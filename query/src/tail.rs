@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     All,
     /// Those that cannot be decoded, as in a dead-letter table.
     Dead,
+    /// Those that can be decoded, and whether they are tombstones: changes of an upsert table.
+    Changes,
 }
 
 /// The tail of a table.
@@ -61,8 +63,14 @@ impl Tail {
         let arrow = match kind {
             Kind::Decoded | Kind::All => schema.arrow(),
             Kind::Dead => dead_letter::columns(),
+            Kind::Changes => decode::with_tombstones(&schema.arrow()),
         };
         Self { kind, arrow, schema, ranges }
+    }
+
+    /// Whether there is nothing to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
     }
 }
 
@@ -144,6 +152,10 @@ impl PartitionStream for TailStream {
             let rows = match kind {
                 Kind::Decoded => decode::decode(&chunk, &schema).map_err(external)?.rows,
                 Kind::All => decode::decode_all(&chunk, &schema).map_err(external)?,
+                Kind::Changes => {
+                    let decoded = decode::decode(&chunk, &schema).map_err(external)?;
+                    decoded.rows_with_tombstones()?
+                }
                 Kind::Dead => {
                     let decoded = decode::decode(&chunk, &schema).map_err(external)?;
                     dead_letter::rows(&topic, decoded.dead.iter())?

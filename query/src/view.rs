@@ -27,7 +27,7 @@ use table::{
     catalog::TopicView,
     config::OnError,
     partition::PartitionBy,
-    schema::{OFFSET, PARTITION, TableSchema},
+    schema::{OFFSET, PARTITION, TableMode, TableSchema},
     table::{Offsets, Table},
 };
 
@@ -37,6 +37,7 @@ use crate::{
     tail::{Kind, Range, Tail},
     topics,
     travel::{self, Written},
+    upsert::UpsertView,
     wait,
 };
 
@@ -54,22 +55,31 @@ pub(crate) struct TableView {
     partition_by: Vec<PartitionBy>,
 }
 
-impl TableView {
-    /// The table now.
-    pub(crate) async fn now(table: &Table, log: Option<&TableLog>) -> Result<Self> {
-        // The progress first: what is committed to the table was readable in the log before.
-        let progress = progress(table, log).await?;
-        let ranges = ranges(table, &progress);
-        let schema = schema(table, &progress, &ranges).await?;
-        Ok(Self {
-            schema: schema.arrow(),
-            partition_by: schema.partition_by.clone(),
-            committed: provider(log).await?,
-            only: None,
-            tail: Some(Tail::new(Kind::Decoded, schema, ranges)),
-        })
-    }
+/// The table now.
+pub(crate) async fn now(table: &Table, log: Option<&TableLog>) -> Result<Arc<dyn TableProvider>> {
+    // The progress first: what is committed to the table was readable in the log before.
+    let progress = progress(table, log).await?;
+    let ranges = ranges(table, &progress);
+    let schema = schema(table, &progress, &ranges).await?;
+    let committed = TableView {
+        schema: schema.arrow(),
+        partition_by: schema.partition_by.clone(),
+        committed: provider(log).await?,
+        only: None,
+        tail: None,
+    };
+    Ok(match schema.mode {
+        TableMode::Append => {
+            let tail = Some(Tail::new(Kind::Decoded, schema, ranges));
+            Arc::new(TableView { tail, ..committed })
+        }
+        TableMode::Upsert => {
+            Arc::new(UpsertView::new(committed, Tail::new(Kind::Changes, schema, ranges)))
+        }
+    })
+}
 
+impl TableView {
     /// The rows below some offsets. All of them are there already, so that the answer stays.
     pub(crate) async fn below(
         table: &Table,
@@ -77,6 +87,11 @@ impl TableView {
         offsets: &Offsets,
     ) -> Result<Self> {
         are_there(&table.partitions(), offsets)?;
+        if table.schema().is_some_and(|schema| schema.mode == TableMode::Upsert) {
+            let reason = "an upsert table keeps the newest record of each key only: it has versions \
+                          and timestamps, no offsets, to go back to";
+            return Err(ViewError::Unsupported(reason).into());
+        }
         let progress = progress(table, log).await?;
         let ranges = travel::below(ranges(table, &progress), offsets);
         let schema = schema(table, &progress, &ranges).await?;

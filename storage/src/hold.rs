@@ -20,26 +20,34 @@ pub struct Hold {
 const HELD_SIZE_FACTOR: u64 = 2;
 
 impl Partition {
-    /// Holds records back from now on, or no more. Explicit deletion is not held back.
-    pub fn hold(&self, hold: Option<Hold>) {
-        self.lock().hold = hold;
+    /// Holds records back for a holder from now on, or no more. Explicit deletion is not held
+    /// back.
+    pub fn hold(&self, holder: u32, hold: Option<Hold>) {
+        let holds = &mut self.lock().holds;
+        match hold {
+            Some(hold) => holds.insert(holder, hold),
+            None => holds.remove(&holder),
+        };
     }
 }
 
 impl State {
     /// Where retention may move the log start to, of what it wants.
     pub(crate) fn held_back(&self, wanted: i64, now_ms: i64) -> i64 {
-        let Some(hold) = self.hold.filter(|hold| hold.from < wanted) else { return wanted };
-        let bound = self
-            .expired_end(now_ms.saturating_sub(hold.bound_ms))
-            .max(self.oversized_end(HELD_SIZE_FACTOR));
-        hold.from.max(bound).min(wanted)
+        let allowed = |hold: &Hold| {
+            let bound = self
+                .expired_end(now_ms.saturating_sub(hold.bound_ms))
+                .max(self.oversized_end(HELD_SIZE_FACTOR));
+            hold.from.max(bound)
+        };
+        let needed = self.holds.values().filter(|hold| hold.from < wanted);
+        needed.map(allowed).min().map_or(wanted, |allowed| allowed.min(wanted))
     }
 
     /// The offset from which compaction leaves records alone.
     pub(crate) fn held_offset(&self, now_ms: i64) -> i64 {
-        let Some(hold) = self.hold else { return i64::MAX };
-        let cutoff = now_ms.saturating_sub(hold.bound_ms);
-        hold.from.max(self.older_end(cutoff))
+        let held =
+            |hold: &Hold| hold.from.max(self.older_end(now_ms.saturating_sub(hold.bound_ms)));
+        self.holds.values().map(held).min().unwrap_or(i64::MAX)
     }
 }

@@ -85,8 +85,8 @@ pub(crate) struct State {
     pub(crate) pending: VecDeque<PendingAck>,
     pub(crate) waiters: Vec<Arc<ReadWaiter>>,
     pub(crate) closed: Option<Closed>,
-    /// What a reader outside of the log still needs.
-    pub(crate) hold: Option<Hold>,
+    /// What readers outside of the log still need, by holder.
+    pub(crate) holds: BTreeMap<u32, Hold>,
 }
 
 /// Why a partition takes no more requests.
@@ -309,7 +309,7 @@ impl State {
             pending: VecDeque::new(),
             waiters: Vec::new(),
             closed: None,
-            hold: None,
+            holds: BTreeMap::new(),
         }
     }
 

@@ -58,6 +58,10 @@ pub struct TableCatalog {
     metadata: Arc<dyn MetadataStore>,
     fence: Fence,
     tables: RwLock<BTreeMap<TopicId, Arc<Table>>>,
+    /// What rebuilds fill.
+    shadows: RwLock<BTreeMap<TopicId, Arc<Table>>>,
+    /// Rebuilds begun and ended so far.
+    rebuilds: watch::Sender<u64>,
     refused: RwLock<Vec<Refused>>,
     refreshing: Mutex<Refreshing>,
 }
@@ -65,7 +69,8 @@ pub struct TableCatalog {
 #[derive(Debug)]
 struct Refreshing {
     changes: watch::Receiver<u64>,
-    is_first: bool,
+    /// Whether there is something to look at though no topic changed.
+    is_stale: bool,
 }
 
 impl TableCatalog {
@@ -78,8 +83,10 @@ impl TableCatalog {
             metadata,
             fence,
             tables: RwLock::default(),
+            shadows: RwLock::default(),
+            rebuilds: watch::Sender::new(0),
             refused: RwLock::default(),
-            refreshing: Mutex::new(Refreshing { changes, is_first: true }),
+            refreshing: Mutex::new(Refreshing { changes, is_stale: true }),
         }
     }
 
@@ -87,6 +94,50 @@ impl TableCatalog {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.topics.changes()
+    }
+
+    /// Changes whenever a rebuild begins or ends.
+    #[must_use]
+    pub fn rebuilds(&self) -> watch::Receiver<u64> {
+        self.rebuilds.subscribe()
+    }
+
+    /// The incarnations that rebuilds fill, by topic.
+    #[must_use]
+    pub fn shadows(&self) -> Vec<Arc<Table>> {
+        self.shadows.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Begins to rebuild a table by its configuration of now, beside what readers see. `lossy`
+    /// allows to lose rows whose records the log no longer has.
+    ///
+    /// # Errors
+    /// Where there is no such table, a rebuild is under way, or rows would be lost.
+    pub async fn rebuild(&self, name: &str, lossy: bool, now_ms: i64) -> Result<(), TableError> {
+        self.refresh().await?;
+        let mut refreshing = self.refreshing.lock().await;
+        let table = self.tables().into_iter().find(|table| table.name() == name);
+        let table =
+            table.ok_or_else(|| TableError::Rebuild(format!("there is no table {name}")))?;
+        table.begin_rebuild(lossy, now_ms).await?;
+        self.rebuild_changed(&mut refreshing);
+        Ok(())
+    }
+
+    /// Shows readers what a rebuild has filled.
+    ///
+    /// # Errors
+    /// Where it cannot be persisted, or was done.
+    pub async fn replace(&self, shadow: &Table, now_ms: i64) -> Result<(), TableError> {
+        let mut refreshing = self.refreshing.lock().await;
+        shadow.replace(now_ms).await?;
+        self.rebuild_changed(&mut refreshing);
+        Ok(())
+    }
+
+    fn rebuild_changed(&self, refreshing: &mut Refreshing) {
+        refreshing.is_stale = true;
+        self.rebuilds.send_modify(|changes| *changes += 1);
     }
 
     /// All tables, by topic.
@@ -114,7 +165,7 @@ impl TableCatalog {
     pub async fn refresh(&self) -> Result<(), TableError> {
         let mut refreshing = self.refreshing.lock().await;
         let has_changed = refreshing.changes.has_changed().unwrap_or(true);
-        if !has_changed && !refreshing.is_first {
+        if !has_changed && !refreshing.is_stale {
             return Ok(());
         }
         // Before looking: a change meanwhile is looked at the next time.
@@ -122,7 +173,7 @@ impl TableCatalog {
         let (claims, mut refused) = claims(self.topics.topics());
         let mut failed = None;
         let mut names: BTreeMap<String, String> = BTreeMap::new();
-        let mut tables = BTreeMap::new();
+        let (mut tables, mut shadows) = (BTreeMap::new(), BTreeMap::new());
         for Claim { topic, config, name } in claims {
             if let Some(owner) = names.get(&name.to_lowercase()) {
                 let reason = format!(
@@ -136,7 +187,7 @@ impl TableCatalog {
             let known = self.known(topic.id).filter(|table| table.name() == name);
             let table = match known {
                 Some(table) => {
-                    table.update(config, topic.partitions);
+                    table.update(config.clone(), topic.partitions.clone());
                     table
                 }
                 None => {
@@ -145,8 +196,8 @@ impl TableCatalog {
                         self.fence,
                         (topic.id, &topic.name),
                         name,
-                        config,
-                        topic.partitions,
+                        config.clone(),
+                        topic.partitions.clone(),
                     );
                     match opened.await {
                         Ok(table) => Arc::new(table),
@@ -158,16 +209,33 @@ impl TableCatalog {
                     }
                 }
             };
+            if let Some(shadow) = self.known_shadow(topic.id, &table) {
+                shadow.update(config, topic.partitions);
+                shadows.insert(topic.id, shadow);
+            }
             tables.insert(topic.id, table);
         }
+        *self.shadows.write().unwrap_or_else(PoisonError::into_inner) = shadows;
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
         *self.refused.write().unwrap_or_else(PoisonError::into_inner) = refused;
-        refreshing.is_first = failed.is_some();
+        refreshing.is_stale = failed.is_some();
         failed.map_or(Ok(()), Err)
     }
 
+    /// The incarnation that readers see: after a rebuild, what that had filled.
     fn known(&self, id: TopicId) -> Option<Arc<Table>> {
-        self.tables.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let shadows = self.shadows.read().unwrap_or_else(PoisonError::into_inner);
+        let known = [tables.get(&id), shadows.get(&id)];
+        known.into_iter().flatten().find(|table| !table.is_shadow()).cloned()
+    }
+
+    /// The incarnation that a rebuild of a table fills.
+    fn known_shadow(&self, id: TopicId, table: &Table) -> Option<Arc<Table>> {
+        let number = table.shadow_number()?;
+        let shadows = self.shadows.read().unwrap_or_else(PoisonError::into_inner);
+        let known = shadows.get(&id).filter(|shadow| shadow.incarnation() == number);
+        known.cloned().or_else(|| table.shadow().map(Arc::new))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     name,
     partition::PartitionBy,
-    schema::{Column, ColumnType, ValueFormat},
+    schema::{Column, ColumnType, TableMode, ValueFormat},
 };
 
 /// What happens to records that cannot be decoded.
@@ -26,6 +26,8 @@ pub enum OnError {
 pub struct TableConfig {
     /// How values are understood.
     pub format: ValueFormat,
+    /// What a record does to a new table.
+    pub mode: TableMode,
     /// The name asked for; the topic gives it otherwise.
     pub name: Option<String>,
     /// Declared columns; what the values have is inferred where there are none.
@@ -64,6 +66,8 @@ pub mod keys {
     pub const ENABLE: &str = "table.enable";
     /// `json`, `string` or `raw`.
     pub const VALUE_CONVERT: &str = "table.value.convert";
+    /// `append` or `upsert`.
+    pub const MODE: &str = "table.mode";
     /// The table's name.
     pub const NAME: &str = "table.name";
     /// Declared columns.
@@ -134,6 +138,11 @@ impl TableConfig {
             })?;
         let config = Self {
             format,
+            mode: match text(keys::MODE) {
+                "" | "append" => TableMode::Append,
+                "upsert" => TableMode::Upsert,
+                other => return Err(unknown(keys::MODE, other, "append or upsert")),
+            },
             name,
             declared,
             partition_by,
@@ -263,6 +272,7 @@ mod tests {
             (keys::SCHEMA, "a BIGINT, A BIGINT", "differ by more than case"),
             (keys::EVOLUTION, "full", "add or strict"),
             (keys::ERRORS, "drop", "dlq, skip or suspend"),
+            (keys::MODE, "merge", "append or upsert"),
             (keys::COLUMNS_MAX, "-1", "not negative"),
             (keys::PARTITION_BY, "carrier", "declared in table.schema"),
             (keys::RETENTION_MS, "-2", "not negative"),

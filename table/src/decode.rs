@@ -2,11 +2,21 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow::{array::RecordBatch, error::ArrowError};
+use arrow::{
+    array::{BooleanArray, RecordBatch},
+    datatypes::{DataType, Field, Fields, Schema, SchemaRef},
+    error::ArrowError,
+};
 use bytes::Bytes;
 use protocol::records::{BatchHeader, Headers, RecordError, TimestampType};
 
-use crate::{infer::Sample, json, reader::Chunk, rows::RowsBuilder, schema::TableSchema};
+use crate::{
+    infer::Sample,
+    json,
+    reader::Chunk,
+    rows::RowsBuilder,
+    schema::{TOMBSTONE, TableSchema},
+};
 
 /// Why a value cannot be decoded: what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +83,8 @@ pub struct DeadRecord {
 pub struct Decoded {
     /// The rows, in the order of the records.
     pub rows: RecordBatch,
+    /// Which of the rows are tombstones.
+    pub tombstones: BooleanArray,
     /// The records that are no rows.
     pub dead: Vec<DeadRecord>,
     /// Values kept in [`RESCUED`](crate::schema::RESCUED).
@@ -112,12 +124,28 @@ pub fn decode(chunk: &Chunk, schema: &Arc<TableSchema>) -> Result<Decoded, Decod
             dead.push(dead_record(record, reason));
         }
     })?;
-    Ok(Decoded {
-        rescued_values: rows.rescued_values(),
-        met_unknown_fields: rows.met_unknown_fields(),
-        rows: rows.finish()?,
-        dead,
-    })
+    let (rescued_values, met_unknown_fields) = (rows.rescued_values(), rows.met_unknown_fields());
+    let (rows, tombstones) = rows.finish()?;
+    Ok(Decoded { rows, tombstones, dead, rescued_values, met_unknown_fields })
+}
+
+impl Decoded {
+    /// The rows with one more column, [`TOMBSTONE`], last.
+    ///
+    /// # Errors
+    /// Where Arrow refuses it, which would be a mistake in here.
+    pub fn rows_with_tombstones(&self) -> Result<RecordBatch, ArrowError> {
+        let mut columns = self.rows.columns().to_vec();
+        columns.push(Arc::new(self.tombstones.clone()));
+        RecordBatch::try_new(with_tombstones(&self.rows.schema()), columns)
+    }
+}
+
+/// A schema with one more column, [`TOMBSTONE`], last.
+#[must_use]
+pub fn with_tombstones(schema: &Schema) -> SchemaRef {
+    let own = Arc::new(Field::new(TOMBSTONE, DataType::Boolean, false));
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain([own]).collect::<Fields>()))
 }
 
 fn dead_record(record: &RecordView<'_>, reason: String) -> DeadRecord {
@@ -146,7 +174,7 @@ pub fn decode_all(chunk: &Chunk, schema: &Arc<TableSchema>) -> Result<RecordBatc
             rows.push_undecoded(record);
         }
     })?;
-    Ok(rows.finish()?)
+    Ok(rows.finish()?.0)
 }
 
 /// What was looked at for a sample.

@@ -146,6 +146,7 @@ impl Sample {
         (columns != schema.columns).then(|| TableSchema {
             version: schema.version + 1,
             format: schema.format,
+            mode: schema.mode,
             partition_by: schema.partition_by.clone(),
             columns,
         })

@@ -12,6 +12,7 @@
 pub mod catalog;
 pub mod config;
 pub mod decode;
+pub mod dry_run;
 pub mod infer;
 pub mod json;
 pub mod name;

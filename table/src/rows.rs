@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BinaryBuilder, Date32Builder, Int32Builder, Int64Builder, ListBuilder,
-        RecordBatch, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
+        ArrayRef, BinaryBuilder, BooleanArray, BooleanBuilder, Date32Builder, Int32Builder,
+        Int64Builder, ListBuilder, RecordBatch, StringBuilder, StructBuilder,
+        TimestampMicrosecondBuilder,
     },
     datatypes::SchemaRef,
     error::ArrowError,
@@ -24,7 +25,7 @@ use crate::{
     decode::{RecordView, Undecodable},
     json,
     partition::{self, PartitionBy},
-    schema::{self, ColumnType, TableSchema, ValueFormat},
+    schema::{self, ColumnType, TableMode, TableSchema, ValueFormat},
 };
 
 /// Builds one batch.
@@ -40,6 +41,7 @@ pub struct RowsBuilder {
     key: BinaryBuilder,
     headers: ListBuilder<StructBuilder>,
     rescued: StringBuilder,
+    tombstones: BooleanBuilder,
     /// The partition columns that are the table's own.
     divided: Vec<DividedBuilder>,
     columns: Vec<ColumnBuilder>,
@@ -65,6 +67,7 @@ impl RowsBuilder {
             key: BinaryBuilder::new(),
             headers: ListBuilder::new(headers).with_field(schema::header_element()),
             rescued: StringBuilder::new(),
+            tombstones: BooleanBuilder::new(),
             divided: schema.partition_by.iter().filter_map(DividedBuilder::new).collect(),
             columns: schema.columns.iter().map(|column| ColumnBuilder::new(&column.kind)).collect(),
             hints: vec![0; schema.columns.len()],
@@ -99,6 +102,9 @@ impl RowsBuilder {
     /// # Errors
     /// Where the value cannot be decoded at all; no row was added.
     pub fn push(&mut self, record: &RecordView<'_>) -> Result<(), Undecodable> {
+        if self.schema.mode == TableMode::Upsert && record.key.is_none() {
+            return Err(Undecodable("the record has no key, which an upsert table needs".into()));
+        }
         match (self.schema.format, record.value) {
             (_, None) => self.columns.iter_mut().for_each(ColumnBuilder::append_null),
             (ValueFormat::Json, Some(bytes)) => {
@@ -178,14 +184,15 @@ impl RowsBuilder {
             schema::append_header(headers, header.key, header.value);
         }
         self.headers.append(true);
+        self.tombstones.append_value(record.value.is_none());
         self.rows += 1;
     }
 
-    /// The batch, by [`TableSchema::arrow`].
+    /// The batch, by [`TableSchema::arrow`], and which of its rows are tombstones.
     ///
     /// # Errors
     /// Where Arrow refuses it, which would be a mistake in here.
-    pub fn finish(mut self) -> Result<RecordBatch, ArrowError> {
+    pub fn finish(mut self) -> Result<(RecordBatch, BooleanArray), ArrowError> {
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(self.topic.finish()),
             Arc::new(self.partition.finish()),
@@ -201,7 +208,7 @@ impl RowsBuilder {
         for (kind, column) in kinds.zip(self.columns) {
             arrays.push(column.finish(kind)?);
         }
-        RecordBatch::try_new(self.arrow, arrays)
+        Ok((RecordBatch::try_new(self.arrow, arrays)?, self.tombstones.finish()))
     }
 }
 

@@ -32,6 +32,9 @@ pub const KEY: &str = "kafka_key";
 pub const HEADERS: &str = "kafka_headers";
 /// Column of what of the value fits no column, as JSON of the value's shape.
 pub const RESCUED: &str = "kafka_rescued";
+/// Column, of rows on their way only, of whether the record is a tombstone. No field of a value
+/// can have a column of this name.
+pub const TOMBSTONE: &str = "kafka tombstone";
 /// How many columns every table has.
 pub const META_COLUMNS: usize = 8;
 /// The last millisecond of the year 9999.
@@ -49,6 +52,24 @@ pub enum ValueFormat {
     String,
     /// Bytes, in one column.
     Raw,
+}
+
+/// What a record does to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableMode {
+    /// It adds a row.
+    #[default]
+    Append,
+    /// It replaces the row of its key, or deletes it if it is a tombstone. The highest offset of
+    /// a key wins.
+    Upsert,
+}
+
+impl TableMode {
+    fn is_append(&self) -> bool {
+        *self == Self::Append
+    }
 }
 
 /// The type of a column or of a field of a structure.
@@ -92,6 +113,9 @@ pub struct TableSchema {
     pub version: u32,
     /// How values are understood.
     pub format: ValueFormat,
+    /// What a record does to the table; the same in all versions.
+    #[serde(default, skip_serializing_if = "TableMode::is_append")]
+    pub mode: TableMode,
     /// What the table's files are divided by; the same in all versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partition_by: Vec<PartitionBy>,
@@ -156,7 +180,8 @@ impl TableSchema {
             ValueFormat::String => vec![whole(ColumnType::String)],
             ValueFormat::Raw => vec![whole(ColumnType::Binary)],
         };
-        Self { version: 1, format, partition_by: Vec::new(), columns }
+        let (mode, partition_by) = (TableMode::default(), Vec::new());
+        Self { version: 1, format, mode, partition_by, columns }
     }
 
     /// All columns as Arrow and Delta see them.

@@ -23,12 +23,12 @@ pub struct Gap {
     pub found_ms: i64,
 }
 
-/// A table's persisted state.
+/// One life of a table: a rebuild begins another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableState {
-    format: u32,
+pub struct Incarnation {
     /// Grows with each rebuild; part of the names of its application transactions.
-    pub incarnation: u32,
+    #[serde(rename = "incarnation")]
+    pub number: u32,
     /// Its directory below the object store's prefix of the cluster.
     pub directory: String,
     /// The schema's versions, oldest first; none until the sample is settled.
@@ -36,6 +36,38 @@ pub struct TableState {
     /// What it lacks.
     #[serde(default)]
     pub gaps: Vec<Gap>,
+}
+
+/// A directory that a rebuild left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The directory.
+    pub directory: String,
+    /// When it was replaced, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+}
+
+/// A table's persisted state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableState {
+    format: u32,
+    /// What readers see.
+    #[serde(flatten)]
+    pub current: Incarnation,
+    /// What a rebuild has so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Incarnation>,
+    /// What is to be deleted once nobody reads it any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
+}
+
+impl Incarnation {
+    /// One that nothing was ever written to.
+    #[must_use]
+    pub fn new(number: u32, directory: String) -> Self {
+        Self { number, directory, schemas: Vec::new(), gaps: Vec::new() }
+    }
 }
 
 /// Why a persisted state cannot be used.
@@ -64,13 +96,21 @@ impl TableState {
     /// A table that nothing was ever written to.
     #[must_use]
     pub fn new(directory: String) -> Self {
-        Self { format: FORMAT, incarnation: 1, directory, schemas: Vec::new(), gaps: Vec::new() }
+        let current = Incarnation::new(1, directory);
+        Self { format: FORMAT, current, shadow: None, replaced: Vec::new() }
     }
 
-    /// The version in force.
+    /// One of its incarnations, if it still has it.
     #[must_use]
-    pub fn schema(&self) -> Option<&TableSchema> {
-        self.schemas.last()
+    pub fn incarnation(&self, number: u32) -> Option<&Incarnation> {
+        let all = [Some(&self.current), self.shadow.as_ref()];
+        all.into_iter().flatten().find(|incarnation| incarnation.number == number)
+    }
+
+    /// The same, to change it.
+    pub fn incarnation_mut(&mut self, number: u32) -> Option<&mut Incarnation> {
+        let all = [Some(&mut self.current), self.shadow.as_mut()];
+        all.into_iter().flatten().find(|incarnation| incarnation.number == number)
     }
 
     /// As bytes.
@@ -108,9 +148,15 @@ mod tests {
     #[test]
     fn the_persisted_form_is_what_it_was() {
         let mut state = TableState::new("tables/t-00c0ffee".to_owned());
-        state.schemas.push(TableSchema::first(ValueFormat::Raw, Vec::new()));
-        state.gaps.push(Gap { partition: 0, from: 5, to: 9, found_ms: 1 });
+        state.current.schemas.push(TableSchema::first(ValueFormat::Raw, Vec::new()));
+        state.current.gaps.push(Gap { partition: 0, from: 5, to: 9, found_ms: 1 });
         let text = r#"{"format":1,"incarnation":1,"directory":"tables/t-00c0ffee","schemas":[{"version":1,"format":"raw","columns":[{"field":"value","name":"value","type":"binary"}]}],"gaps":[{"partition":0,"from":5,"to":9,"found_ms":1}]}"#;
+        assert_eq!(String::from_utf8(state.encode().unwrap()).unwrap(), text);
+        assert_eq!(TableState::decode("t", text.as_bytes()).unwrap(), state);
+        state.shadow = Some(Incarnation::new(2, "tables/t-00c0ffee-2".to_owned()));
+        state.replaced.push(Replaced { directory: "tables/t".to_owned(), at_ms: 7 });
+        let more = r#","shadow":{"incarnation":2,"directory":"tables/t-00c0ffee-2","schemas":[],"gaps":[]},"replaced":[{"directory":"tables/t","at_ms":7}]}"#;
+        let text = format!("{}{more}", text.strip_suffix('}').unwrap());
         assert_eq!(String::from_utf8(state.encode().unwrap()).unwrap(), text);
         assert_eq!(TableState::decode("t", text.as_bytes()).unwrap(), state);
     }

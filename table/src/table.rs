@@ -16,7 +16,7 @@ use crate::{
     infer::Sample,
     reader::{Chunk, ReadChunkError},
     schema::{TableSchema, ValueFormat},
-    state::{Gap, StateError, TableState},
+    state::{Gap, Incarnation, Replaced, StateError, TableState},
 };
 
 /// Bytes read at a time where values are only looked at.
@@ -25,15 +25,24 @@ const OBSERVE_BYTES: usize = 1 << 20;
 /// Offsets by partition: the next one to read.
 pub type Offsets = BTreeMap<i32, i64>;
 
-/// A topic as a table.
+/// A topic as a table: one incarnation of it.
 pub struct Table {
     topic_id: TopicId,
     topic: String,
     name: String,
-    metadata: Arc<dyn MetadataStore>,
-    fence: Fence,
+    incarnation: u32,
+    stored: Arc<Stored>,
     view: RwLock<View>,
     changing: Mutex<Changing>,
+}
+
+/// The persisted state, shared by the incarnations.
+struct Stored {
+    pointer: String,
+    metadata: Arc<dyn MetadataStore>,
+    fence: Fence,
+    state: RwLock<Arc<TableState>>,
+    writing: Mutex<()>,
 }
 
 /// What readers see.
@@ -41,7 +50,6 @@ pub struct Table {
 struct View {
     config: Arc<TableConfig>,
     partitions: Vec<Arc<Partition>>,
-    state: Arc<TableState>,
     schema: Option<Arc<TableSchema>>,
 }
 
@@ -68,6 +76,12 @@ pub enum TableError {
     /// The persisted state cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A rebuild has replaced this incarnation.
+    #[error("incarnation {0} of the table was replaced")]
+    Replaced(u32),
+    /// A rebuild was asked for and cannot be.
+    #[error("{0}")]
+    Rebuild(String),
     /// The state could not be written as bytes.
     #[error("encoding the state: {0}")]
     Encode(#[from] serde_json::Error),
@@ -87,22 +101,64 @@ impl Table {
         partitions: Vec<Arc<Partition>>,
     ) -> Result<Self, TableError> {
         let (topic_id, topic) = topic;
-        let state = match metadata.pointer(&pointer(topic_id)).await? {
+        let pointer = pointer(topic_id);
+        let state = match metadata.pointer(&pointer).await? {
             Some(bytes) => TableState::decode(topic, &bytes)?,
-            None => TableState::new(directory(&name, topic_id)),
+            None => TableState::new(directory(&name, topic_id, 1)),
         };
-        let schema = state.schema().cloned().map(Arc::new);
-        let view = View { config: Arc::new(config), partitions, state: Arc::new(state), schema };
+        let incarnation = state.current.number;
+        let schema = state.current.schemas.last().cloned().map(Arc::new);
+        let state = RwLock::new(Arc::new(state));
+        let stored = Stored { pointer, metadata, fence, state, writing: Mutex::default() };
         let table = Self {
             topic_id,
             topic: topic.to_owned(),
             name,
-            metadata,
-            fence,
-            view: RwLock::new(view),
+            incarnation,
+            stored: Arc::new(stored),
+            view: RwLock::new(View { config: Arc::new(config), partitions, schema }),
             changing: Mutex::default(),
         };
         Ok(table)
+    }
+
+    /// The incarnation that a rebuild fills, if one does.
+    pub(crate) fn shadow(&self) -> Option<Self> {
+        let shadow = self.stored.state().shadow.clone()?;
+        let View { config, partitions, .. } = self.view();
+        let schema = shadow.schemas.last().cloned().map(Arc::new);
+        Some(Self {
+            topic_id: self.topic_id,
+            topic: self.topic.clone(),
+            name: self.name.clone(),
+            incarnation: shadow.number,
+            stored: Arc::clone(&self.stored),
+            view: RwLock::new(View { config, partitions, schema }),
+            changing: Mutex::default(),
+        })
+    }
+
+    /// The number of the incarnation that a rebuild fills.
+    pub(crate) fn shadow_number(&self) -> Option<u32> {
+        self.stored.state().shadow.as_ref().map(|shadow| shadow.number)
+    }
+
+    /// Which incarnation this is.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// Whether a rebuild fills it, so that readers do not see it yet.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.stored.state().current.number != self.incarnation
+    }
+
+    /// Directories that rebuilds left behind.
+    #[must_use]
+    pub fn replaced(&self) -> Vec<Replaced> {
+        self.stored.state().replaced.clone()
     }
 
     /// The topic's identity.
@@ -126,7 +182,7 @@ impl Table {
     /// Its directory below the cluster's prefix of the object store.
     #[must_use]
     pub fn directory(&self) -> String {
-        self.view().state.directory.clone()
+        self.own().map(|own| own.directory).unwrap_or_default()
     }
 
     /// Its configuration now.
@@ -144,13 +200,13 @@ impl Table {
     /// What it lacks.
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
-        self.view().state.gaps.clone()
+        self.own().map(|own| own.gaps).unwrap_or_default()
     }
 
     /// The name under which Delta keeps the progress of a partition.
     #[must_use]
     pub fn application_id(&self, partition: i32) -> String {
-        format!("streamhouse/{}/{}/{partition}", self.topic_id, self.view().state.incarnation)
+        format!("streamhouse/{}/{}/{partition}", self.topic_id, self.incarnation)
     }
 
     /// The schema in force; `None` until the first sample is settled.
@@ -164,6 +220,11 @@ impl Table {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         view.config = Arc::new(config);
         view.partitions = partitions;
+    }
+
+    /// This incarnation as it is persisted.
+    fn own(&self) -> Option<Incarnation> {
+        self.stored.state().incarnation(self.incarnation).cloned()
     }
 
     fn view(&self) -> View {
@@ -181,6 +242,7 @@ impl Table {
     ) -> Result<(Arc<TableSchema>, bool), TableError> {
         let View { config, partitions, .. } = self.view();
         let first = |mut schema: TableSchema| {
+            schema.mode = config.mode;
             schema.partition_by.clone_from(&config.partition_by);
             Arc::new(schema)
         };
@@ -275,14 +337,97 @@ impl Table {
         self.change(|state| state.gaps.push(gap)).await
     }
 
+    /// Begins a rebuild: another incarnation, by the configuration of now, is filled from the log.
+    /// What the log no longer has is lost with it, which has to be allowed.
+    ///
+    /// # Errors
+    /// Where one is under way, or rows would be lost.
+    pub(crate) async fn begin_rebuild(&self, lossy: bool, now_ms: i64) -> Result<(), TableError> {
+        let refused = |reason: String| Err(TableError::Rebuild(reason));
+        if let Some(shadow) = self.shadow_number() {
+            return refused(format!("table {} is being rebuilt already ({shadow})", self.name));
+        }
+        let starts = self.view().partitions.into_iter();
+        let gaps: Vec<_> = starts
+            .map(|partition| (partition.key().partition, partition.offsets().log_start))
+            .filter(|(_, start)| *start > 0)
+            .map(|(partition, to)| Gap { partition, from: 0, to, found_ms: now_ms })
+            .collect();
+        if let Some(gap) = gaps.first().filter(|_| !lossy) {
+            return refused(format!(
+                "the log of partition {} begins at offset {}: a rebuild of table {} would lose \
+                 the rows before, which has to be allowed",
+                gap.partition, gap.to, self.name
+            ));
+        }
+        self.stored
+            .change(|state| {
+                let number = state.current.number + 1;
+                let directory = directory(&self.name, self.topic_id, number);
+                state.shadow = Some(Incarnation { gaps, ..Incarnation::new(number, directory) });
+                Ok(())
+            })
+            .await
+    }
+
+    /// Makes this incarnation, which a rebuild has filled, the one that readers see.
+    pub(crate) async fn replace(&self, now_ms: i64) -> Result<(), TableError> {
+        self.stored
+            .change(|state| {
+                let shadow = state.shadow.take_if(|shadow| shadow.number == self.incarnation);
+                let shadow = shadow.ok_or(TableError::Replaced(self.incarnation))?;
+                let old = std::mem::replace(&mut state.current, shadow);
+                state.replaced.push(Replaced { directory: old.directory, at_ms: now_ms });
+                Ok(())
+            })
+            .await
+    }
+
+    /// Forgets a directory that a rebuild left behind and that was deleted.
+    ///
+    /// # Errors
+    /// Where it cannot be persisted.
+    pub async fn forget_replaced(&self, directory: &str) -> Result<(), TableError> {
+        self.stored
+            .change(|state| {
+                state.replaced.retain(|replaced| replaced.directory != directory);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Persists a change of this incarnation, then shows it.
+    async fn change(&self, change: impl FnOnce(&mut Incarnation)) -> Result<(), TableError> {
+        let mut schema = None;
+        self.stored
+            .change(|state| {
+                let own = state.incarnation_mut(self.incarnation);
+                let own = own.ok_or(TableError::Replaced(self.incarnation))?;
+                change(own);
+                schema = own.schemas.last().cloned().map(Arc::new);
+                Ok(())
+            })
+            .await?;
+        self.view.write().unwrap_or_else(PoisonError::into_inner).schema = schema;
+        Ok(())
+    }
+}
+
+impl Stored {
+    fn state(&self) -> Arc<TableState> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Persists a change, then shows it.
-    async fn change(&self, change: impl FnOnce(&mut TableState)) -> Result<(), TableError> {
-        let mut state = self.view().state.as_ref().clone();
-        change(&mut state);
-        self.metadata.put_pointer(&self.fence, &pointer(self.topic_id), state.encode()?).await?;
-        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        view.schema = state.schema().cloned().map(Arc::new);
-        view.state = Arc::new(state);
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut TableState) -> Result<(), TableError>,
+    ) -> Result<(), TableError> {
+        let _writing = self.writing.lock().await;
+        let mut state = self.state().as_ref().clone();
+        change(&mut state)?;
+        self.metadata.put_pointer(&self.fence, &self.pointer, state.encode()?).await?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
         Ok(())
     }
 }
@@ -298,8 +443,13 @@ fn pointer(topic_id: TopicId) -> String {
     format!("table/{topic_id}")
 }
 
-/// A directory that no other topic's table has, not even one of the same name.
-fn directory(name: &str, topic_id: TopicId) -> String {
+/// A directory that no other topic's table has, not even one of the same name, and no other
+/// incarnation.
+fn directory(name: &str, topic_id: TopicId, incarnation: u32) -> String {
     let id: String = topic_id.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("tables/{name}-{}", id.get(..8).unwrap_or(&id).to_lowercase())
+    let id = id.get(..8).unwrap_or(&id).to_lowercase();
+    match incarnation {
+        1 => format!("tables/{name}-{id}"),
+        later => format!("tables/{name}-{id}-{later}"),
+    }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod sql;
 mod start;
+mod table;
 
 use clap::{Parser, Subcommand};
 
@@ -20,6 +21,8 @@ enum Command {
     Start(Box<start::Start>),
     /// Query topics with SQL
     Sql(sql::Sql),
+    /// List tables, rebuild one, or try a configuration
+    Table(table::Table),
     /// Show what can be configured.
     #[command(subcommand)]
     Config(config::Config),
@@ -31,6 +34,7 @@ impl Arguments {
         match self.command {
             Command::Start(start) => start.run(),
             Command::Sql(sql) => sql.run(),
+            Command::Table(table) => table.run(),
             Command::Config(config) => config.run(),
         }
     }

@@ -3,7 +3,7 @@
 //! With a statement as argument it runs that. Otherwise it reads statements, ended by `;`, from a
 //! terminal (with history and completion) or from standard input.
 
-mod client;
+pub(super) mod client;
 mod progress;
 mod shell;
 

@@ -2,55 +2,115 @@
 //! the broker is killed.
 
 use std::io::{BufRead, BufReader};
+use std::time::Duration;
 
 use streamhouse_compat_tests::clients::{python, python_start};
+use streamhouse_compat_tests::not_possible_here;
+use streamhouse_compat_tests::s3::S3Server;
 use streamhouse_compat_tests::seed::Random;
-use streamhouse_compat_tests::target::Broker;
+use streamhouse_compat_tests::target::{Broker, Options, Target};
 
 #[test]
 fn every_flight_is_one_row_though_the_broker_is_killed_meanwhile() {
-    load_and_kill(3);
+    if let Some(mut load) = Load::new("tables") {
+        load.run(3);
+    }
+}
+
+#[test]
+fn every_flight_is_one_row_on_s3_though_broker_and_s3_go_down_meanwhile() {
+    if let Some(mut load) = Load::new("tables_s3") {
+        load.s3 = Some(S3Server::start(load.dir.path()).unwrap());
+        load.run(4);
+    }
 }
 
 mod slow {
+    use super::Load;
+
     #[test]
     fn every_flight_is_one_row_after_twenty_kills() {
-        super::load_and_kill(20);
+        if let Some(mut load) = Load::new("tables_slow") {
+            load.run(20);
+        }
     }
 }
 
-fn load_and_kill(kills: u64) {
-    let mut random = Random::announced("tables");
-    let dir = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(&dir.path().join("data")).unwrap();
-    let acks = dir.path().join("acks");
-    let (bootstrap, acks) = (broker.bootstrap(), acks.to_str().unwrap());
-    let keys = ["table.enable=true", "table.commit.interval.ms=1000"];
-    python("topic.py", &[&bootstrap, "flights", "12", keys[0], keys[1]]).unwrap();
+/// How long an outage of S3 lasts.
+const OUTAGE: Duration = Duration::from_secs(1);
 
-    let ready = broker.ready_path();
-    let ready = ready.to_str().unwrap();
-    let mut watch = python_start("tables.py", &["watch", ready, "flights"]).unwrap();
-    let mut producer =
-        python_start("flights.py", &["produce", &bootstrap, "flights", acks]).unwrap();
-    let stdout = producer.stdout.take().unwrap();
-    let span = 300_000 / kills;
-    let mut due: Vec<u64> = (0..kills).map(|at| at * span + random.within(1..span)).collect();
-    due.reverse();
-    for line in BufReader::new(stdout).lines() {
-        let acked: u64 = line.unwrap().parse().unwrap();
-        while due.last().is_some_and(|&kill_at| acked >= kill_at) {
-            due.pop();
-            broker.kill().unwrap();
-            broker.restart().unwrap();
+/// The flights, into a table.
+struct Load {
+    random: Random,
+    dir: tempfile::TempDir,
+    s3: Option<S3Server>,
+}
+
+impl Load {
+    fn new(seed: &str) -> Option<Self> {
+        if Target::current().unwrap() == Target::Kafka {
+            not_possible_here("tables", "Apache Kafka has none");
+            return None;
+        }
+        let (random, dir) = (Random::announced(seed), tempfile::tempdir().unwrap());
+        Some(Self { random, dir, s3: None })
+    }
+
+    /// With the broker killed `kills` times; on S3 every other time S3 is down instead.
+    fn run(&mut self, kills: u64) {
+        let mut options = Options::new(&self.dir.path().join("data"));
+        if let Some(s3) = &self.s3 {
+            let [url, store] = s3.settings();
+            options = options.setting(&url).setting(&store);
+        }
+        let mut broker = Broker::start_with(options).unwrap();
+        let acks = self.dir.path().join("acks");
+        let (bootstrap, acks) = (broker.bootstrap(), acks.to_str().unwrap());
+        let keys = ["table.enable=true", "table.commit.interval.ms=1000"];
+        python("topic.py", &[&bootstrap, "flights", "12", keys[0], keys[1]]).unwrap();
+
+        let ready = broker.ready_path();
+        // Without S3 there is no answer; but never a wrong one.
+        let failures = if self.s3.is_some() { "Generic S3 error" } else { "" };
+        let watch = ["watch", ready.to_str().unwrap(), "flights", failures];
+        let mut watch = python_start("tables.py", &watch).unwrap();
+        let mut producer =
+            python_start("flights.py", &["produce", &bootstrap, "flights", acks]).unwrap();
+        let stdout = producer.stdout.take().unwrap();
+        let span = 300_000 / kills;
+        let mut due: Vec<u64> =
+            (0..kills).map(|at| at * span + self.random.within(1..span)).collect();
+        due.reverse();
+        for line in BufReader::new(stdout).lines() {
+            let acked: u64 = line.unwrap().parse().unwrap();
+            while due.last().is_some_and(|&kill_at| acked >= kill_at) {
+                due.pop();
+                match &mut self.s3 {
+                    Some(s3) if due.len().is_multiple_of(2) => {
+                        s3.kill().unwrap();
+                        std::thread::sleep(OUTAGE);
+                        s3.restart().unwrap();
+                    }
+                    _ => {
+                        broker.kill().unwrap();
+                        broker.restart().unwrap();
+                    }
+                }
+            }
+        }
+        assert!(producer.wait().unwrap().success());
+        // Its standard input ends, and with it the watch.
+        drop(watch.stdin.take());
+        assert!(watch.wait().unwrap().success(), "what SQL answered meanwhile was wrong");
+        let options = self.s3.as_ref().map_or("{}".to_owned(), S3Server::reader_options);
+        let verify =
+            ["verify", broker.http().unwrap(), &bootstrap, "flights", acks, options.as_str()];
+        print!("{}", python("tables.py", &verify).unwrap());
+        if self.s3.is_none() {
+            let moments = ["moments", broker.http().unwrap(), &bootstrap, "flights"];
+            print!("{}", python("tables.py", &moments).unwrap());
+            let rebuild = ["rebuild", broker.http().unwrap(), "flights"];
+            print!("{}", python("tables.py", &rebuild).unwrap());
         }
     }
-    assert!(producer.wait().unwrap().success());
-    // Its standard input ends, and with it the watch.
-    drop(watch.stdin.take());
-    assert!(watch.wait().unwrap().success(), "what SQL answered meanwhile was wrong");
-    let verify = ["verify", broker.http().unwrap(), &bootstrap, "flights", acks];
-    print!("{}", python("tables.py", &verify).unwrap());
-    let moments = ["moments", broker.http().unwrap(), &bootstrap, "flights"];
-    print!("{}", python("tables.py", &moments).unwrap());
 }

@@ -11,12 +11,22 @@ use arrow::{
     row::{OwnedRow, RowConverter, SortField},
 };
 use deltalake::{datafile::writer::DeltaWriter, kernel::Add};
-use table::{decode::DeadRecord, schema::TableSchema, table::Offsets};
+use table::{
+    decode::{DeadRecord, Decoded},
+    schema::{TableMode, TableSchema},
+    table::Offsets,
+};
 
 use crate::{
     delta::{Advance, TableLog},
     error::SinkError,
+    upsert,
 };
+
+/// Bytes of the log that one commit holds at most, and so what a crash has read anew.
+const COMMIT_BYTES_MAX: usize = 512 << 20;
+/// The same where they are held in memory.
+const CHANGES_BYTES_MAX: usize = 64 << 20;
 
 /// Rows in files that nothing names yet, and the progress that they would make.
 pub(super) struct Batch {
@@ -26,6 +36,8 @@ pub(super) struct Batch {
     /// What has been read.
     read: Offsets,
     writer: Option<DeltaWriter>,
+    /// The rows of an upsert table, in memory: they change others.
+    changes: Vec<RecordBatch>,
     /// The values of the partition columns that it has rows of: a file each.
     divisions: HashSet<OwnedRow>,
     started: Option<Duration>,
@@ -44,6 +56,7 @@ impl Batch {
             read: progress.clone(),
             progress,
             writer: None,
+            changes: Vec::new(),
             divisions: HashSet::new(),
             started: None,
             rows: 0,
@@ -75,12 +88,18 @@ impl Batch {
     pub(super) async fn write(
         &mut self,
         log: &TableLog,
-        rows: &RecordBatch,
+        decoded: &Decoded,
         target_file_bytes: usize,
         now: Duration,
     ) -> Result<(), SinkError> {
         self.started.get_or_insert(now);
+        let rows = &decoded.rows;
         if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        self.rows += rows.num_rows() as u64;
+        if self.schema.mode == TableMode::Upsert {
+            self.changes.push(decoded.rows_with_tombstones()?);
             return Ok(());
         }
         let writer = match &mut self.writer {
@@ -91,8 +110,16 @@ impl Batch {
             }
         };
         writer.write(rows).await?;
-        self.rows += rows.num_rows() as u64;
         Ok(())
+    }
+
+    /// Whether it should be committed for its size.
+    pub(super) fn is_full(&self) -> bool {
+        let at_most = match self.schema.mode {
+            TableMode::Append => COMMIT_BYTES_MAX,
+            TableMode::Upsert => CHANGES_BYTES_MAX,
+        };
+        self.bytes >= at_most
     }
 
     /// The values of the partition columns in some rows.
@@ -169,6 +196,11 @@ impl Batch {
             Some(writer) => Ok(writer.close().await?),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The newest change of each key.
+    pub(super) fn changes(&self) -> Result<Option<RecordBatch>, SinkError> {
+        Ok(upsert::newest(&self.changes)?)
     }
 
     /// The table has it: the next one begins.

@@ -8,5 +8,7 @@ extern crate streamhouse_lakehouse_sink as lakehouse_sink;
 
 mod exactly_once;
 mod layout;
+mod rebuild;
 mod rules;
 mod support;
+mod upserts;

@@ -1,3 +1,4 @@
+//! Clauses found and taken out, and everything else left alone.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -10,6 +10,7 @@ mod running;
 #[allow(dead_code, reason = "the sink's tests use the rest")]
 mod support;
 mod topics;
+mod upserts;
 
 use std::sync::Arc;
 

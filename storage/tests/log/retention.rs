@@ -48,7 +48,7 @@ async fn what_a_reader_still_needs_is_held_back_up_to_a_bound() {
     let broker = machine.start(1).await;
     let partition = broker.partition(0);
     produce_numbered(&partition, 5).await;
-    partition.hold(Some(Hold { from: 3, bound_ms: 3_600_000 }));
+    partition.hold(1, Some(Hold { from: 3, bound_ms: 3_600_000 }));
     pause(3_700_000).await;
     assert_eq!(partition.offsets().log_start, 3);
     // What is asked for explicitly is done.
@@ -57,7 +57,7 @@ async fn what_a_reader_still_needs_is_held_back_up_to_a_bound() {
     assert_eq!(partition.offsets().log_start, 5);
     // A hold on what is gone, or on nothing, holds nothing.
     produce_numbered(&partition, 2).await;
-    partition.hold(None);
+    partition.hold(1, None);
     pause(3_700_000).await;
     assert_eq!(partition.offsets().log_start, 7);
 }
@@ -69,11 +69,11 @@ async fn a_hold_keeps_at_most_as_much_again_as_size_retention() {
     machine.config.retention_interval = std::time::Duration::from_secs(10);
     let broker = machine.start(1).await;
     let partition = broker.partition(0);
-    partition.hold(Some(Hold { from: 0, bound_ms: 3_600_000 }));
+    partition.hold(1, Some(Hold { from: 0, bound_ms: 3_600_000 }));
     produce_numbered(&partition, 50).await;
     pause(60_000).await;
     let held = partition.offsets().log_start;
-    partition.hold(None);
+    partition.hold(1, None);
     pause(60_000).await;
     let start = partition.offsets().log_start;
     assert!(held > 0 && held < start, "held from {held}, start {start}");

@@ -121,7 +121,7 @@ fn values_are_in_the_columns_of_their_types() {
         r#"{"m":"one","i":9223372036854775807,"o":{"x":[]}}"#,
         r#"{"m":{"k":[1]},"o":null,"b":false}"#,
     ]);
-    let Decoded { rows, dead, rescued_values, met_unknown_fields } =
+    let Decoded { rows, dead, rescued_values, met_unknown_fields, .. } =
         decoded(&chunk, &inferred(&chunk));
     assert!(dead.is_empty() && rescued_values == 0 && !met_unknown_fields);
     assert_eq!(text(&rows, "m"), [some("1"), some("one"), some(r#"{"k":[1]}"#)]);

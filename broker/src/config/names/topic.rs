@@ -84,6 +84,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "What happens to records that cannot be decoded: they go to the table's dead-letter table, are counted and left out, or suspend the table.";
     "table.hold.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Acts:
         "How much longer than retention.ms (or as much again as retention.bytes) records are kept, and left alone by compaction, while the topic's table lacks them.";
+    "table.mode" String = Some("append"), OneOf(&["append", "upsert"]), ClusterWide, Acts:
+        "Whether a record adds a row, or replaces (as a tombstone: deletes) the row of its key; acts on tables that have no schema yet.";
     "table.name" String = Some(""), Any, ClusterWide, Acts:
         "Name of the topic's table; by default the topic's, with _ for what is no letter, digit or _.";
     "table.partition.by" String = Some(""), Any, ClusterWide, Acts:

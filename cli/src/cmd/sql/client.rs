@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use reqwest::Method;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -20,7 +21,7 @@ const ID_HEADER: &str = "streamhouse-query-id";
 
 /// Speaks to one broker.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(in crate::cmd) struct Client {
     http: reqwest::Client,
     base: url::Url,
     timeout: Option<Duration>,
@@ -33,7 +34,7 @@ fn shown(failure: &Value) -> Option<String> {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, timeout: Option<Duration>) -> anyhow::Result<Self> {
+    pub(in crate::cmd) fn new(url: &str, timeout: Option<Duration>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()
@@ -116,11 +117,33 @@ impl Client {
 
     /// The names of the tables.
     pub(super) async fn tables(&self) -> anyhow::Result<Vec<String>> {
-        let url = self.base.join("/api/v1/tables")?;
-        let response = self.http.get(url).send().await.with_context(|| self.hint())?;
-        let list: Value = serde_json::from_slice(&response.bytes().await?)?;
+        let list = self.call(Method::GET, "/api/v1/tables", None).await?;
         let tables = list["tables"].as_array().cloned().unwrap_or_default();
         Ok(tables.iter().filter_map(|table| Some(table["name"].as_str()?.to_owned())).collect())
+    }
+
+    /// Calls an endpoint that takes and gives JSON, or nothing.
+    pub(in crate::cmd) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<Value> {
+        let mut request = self.http.request(method, self.base.join(path)?);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await.with_context(|| self.hint())?;
+        let is_success = response.status().is_success();
+        let bytes = response.bytes().await.context("the answer broke off")?;
+        let answer = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if is_success {
+            return Ok(answer);
+        }
+        match shown(&answer) {
+            Some(failure) => bail!(failure),
+            None => bail!("unexpected answer: {}", String::from_utf8_lossy(&bytes)),
+        }
     }
 
     fn hint(&self) -> String {

@@ -47,6 +47,7 @@ impl Tables {
             catalog: Arc::clone(&catalog),
             store: store.clone(),
             clock: Arc::clone(clock),
+            memory_bytes: config.table_memory_bytes,
             spawner: spawner.clone(),
         });
         let options = QueryOptions {

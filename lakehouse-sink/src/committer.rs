@@ -26,6 +26,7 @@ use tracing::{info, warn};
 
 use self::batch::Batch;
 use crate::{
+    budget::Budget,
     dead_letter,
     delta::{self, Advance, TableLog},
     error::SinkError,
@@ -49,6 +50,7 @@ pub(crate) struct Committer {
     pub(crate) store: TableStore,
     pub(crate) clock: SharedClock,
     pub(crate) status: Arc<StatusCell>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -127,7 +129,7 @@ impl Committer {
             status.version = Some(log.version());
             status.offsets.clone_from(&progress);
         });
-        let mut batch = Batch::new(schema, progress);
+        let mut batch = Batch::new(schema, progress, self.budget.share());
         loop {
             let config = self.table.config();
             let round = self.round(&mut log, &mut batch).await?;
@@ -237,7 +239,7 @@ impl Committer {
         let target = config.target_file_bytes;
         batch.write(log, &decoded, target, self.clock.monotonic()).await?;
         batch.add_divisions(divisions);
-        batch.bytes += chunk.bytes;
+        batch.share.add(chunk.bytes);
         batch.advance(index, next_offset);
         Ok(first_dead.map(|dead| Round::Blocked {
             partition: index,

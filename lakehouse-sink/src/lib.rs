@@ -12,6 +12,7 @@
 //! crash, a conflict or an unknown outcome, the table is read anew and goes on from there.
 //! The sink reads the log through `storage`, never through the broker, on its own threads.
 
+mod budget;
 mod committer;
 pub mod dead_letter;
 mod delta;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    budget::Budget,
     committer::Committer,
     status::{StatusCell, TableStatus},
     store::TableStore,
@@ -31,6 +32,8 @@ pub struct SinkDeps {
     pub store: TableStore,
     /// Time.
     pub clock: SharedClock,
+    /// Bytes of the log that all tables together hold on their way into a commit.
+    pub memory_bytes: usize,
     /// Tasks; those of the runtime that [`Sink::run`] is called in.
     pub spawner: Spawner,
 }
@@ -41,6 +44,7 @@ pub struct Sink {
     deps: SinkDeps,
     /// By topic and incarnation.
     running: Mutex<BTreeMap<(TopicId, u32), Running>>,
+    budget: Arc<Budget>,
     stop: CancellationToken,
 }
 
@@ -56,7 +60,8 @@ impl Sink {
     #[must_use]
     pub fn new(deps: SinkDeps) -> Arc<Self> {
         let (running, stop) = (Mutex::default(), CancellationToken::new());
-        Arc::new(Self { deps, running, stop })
+        let budget = Budget::new(deps.memory_bytes);
+        Arc::new(Self { deps, running, budget, stop })
     }
 
     /// Writes tables until it is stopped.
@@ -138,6 +143,7 @@ impl Sink {
             store: self.deps.store.clone(),
             clock: Arc::clone(&self.deps.clock),
             status: Arc::clone(&status),
+            budget: Arc::clone(&self.budget),
             stop: stop.clone(),
         };
         self.deps.spawner.spawn("table", committer.run());

@@ -45,6 +45,8 @@ pub struct ObjectStoreConfig {
 pub struct QueryConfig {
     /// `streamhouse.query.memory.bytes`.
     pub memory_bytes: usize,
+    /// `streamhouse.table.memory.bytes`.
+    pub table_memory_bytes: usize,
     /// `streamhouse.query.concurrency`.
     pub concurrency: usize,
     /// `streamhouse.query.threads`.
@@ -133,6 +135,7 @@ impl BrokerConfig {
             topics: read_topics(read)?,
             query: QueryConfig {
                 memory_bytes: read.count("streamhouse.query.memory.bytes")?,
+                table_memory_bytes: read.count("streamhouse.table.memory.bytes")?,
                 concurrency: read.count("streamhouse.query.concurrency")?,
                 threads: read.count("streamhouse.query.threads")?,
             },

@@ -18,6 +18,7 @@ use table::{
 };
 
 use crate::{
+    budget::Share,
     delta::{Advance, TableLog},
     error::SinkError,
     upsert,
@@ -42,7 +43,8 @@ pub(super) struct Batch {
     divisions: HashSet<OwnedRow>,
     started: Option<Duration>,
     pub(super) rows: u64,
-    pub(super) bytes: usize,
+    /// The bytes of the log that it holds.
+    pub(super) share: Share,
     pub(super) dead: Vec<DeadRecord>,
     pub(super) dead_count: u64,
     pub(super) rescued_values: u64,
@@ -50,7 +52,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Empty, after what the table has.
-    pub(super) fn new(schema: Arc<TableSchema>, progress: Offsets) -> Self {
+    pub(super) fn new(schema: Arc<TableSchema>, progress: Offsets, share: Share) -> Self {
         Self {
             schema,
             read: progress.clone(),
@@ -60,7 +62,7 @@ impl Batch {
             divisions: HashSet::new(),
             started: None,
             rows: 0,
-            bytes: 0,
+            share,
             dead: Vec::new(),
             dead_count: 0,
             rescued_values: 0,
@@ -119,7 +121,7 @@ impl Batch {
             TableMode::Append => COMMIT_BYTES_MAX,
             TableMode::Upsert => CHANGES_BYTES_MAX,
         };
-        self.bytes >= at_most
+        self.share.bytes() >= at_most || self.share.is_over()
     }
 
     /// The values of the partition columns in some rows.
@@ -205,7 +207,15 @@ impl Batch {
 
     /// The table has it: the next one begins.
     pub(super) fn committed(&mut self) {
-        let next = Self::new(Arc::clone(&self.schema), self.read.clone());
-        *self = next;
+        self.share.clear();
+        self.progress.clone_from(&self.read);
+        self.writer = None;
+        self.changes.clear();
+        self.divisions.clear();
+        self.started = None;
+        self.rows = 0;
+        self.dead.clear();
+        self.dead_count = 0;
+        self.rescued_values = 0;
     }
 }

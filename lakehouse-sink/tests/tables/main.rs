@@ -7,6 +7,7 @@
 extern crate streamhouse_lakehouse_sink as lakehouse_sink;
 
 mod exactly_once;
+mod golden;
 mod layout;
 mod rebuild;
 mod rules;

@@ -91,3 +91,42 @@ async fn what_was_deleted_before_it_was_written_is_a_recorded_gap() {
     assert_eq!(gaps.len(), 1);
     assert_eq!((gaps[0].partition, gaps[0].from, gaps[0].to), (0, 2, 4));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_created_anew_has_a_table_of_its_own() {
+    let mut lake = Lake::new(1, &[("table.value.convert", "string")]).await;
+    lake.produce(0, &["old", "older"]).await;
+    let running = lake.sink();
+    lake.caught_up(&running).await;
+    let old = lake.table(&running).await.directory();
+    lake.recreate(1).await;
+    lake.produce(0, &["new"]).await;
+    lake.caught_up(&running).await;
+    assert_eq!(lake.rows(&running).await, [row(0, 0, &["value=new"])]);
+    assert_ne!(lake.table(&running).await.directory(), old);
+    // What was there stays where it was.
+    assert_eq!(lake.rows_of(&old).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_topics_that_claim_one_name_one_has_it_and_the_other_is_told() {
+    let lake = Lake::new(1, &[]).await;
+    let enabled = [("table.enable", "true")];
+    lake.create("a.b", &enabled).await;
+    lake.create("a_b", &enabled).await;
+    lake.create("A_B", &[("table.enable", "true"), ("table.name", "another")]).await;
+    let running = lake.sink();
+    running.catalog.refresh().await.unwrap();
+    let mut names: Vec<_> = running
+        .catalog
+        .tables()
+        .iter()
+        .map(|table| format!("{} {}", table.topic(), table.name()))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["A_B another", "a.b a_b", "t t"]);
+    let refused = running.catalog.refused();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].topic, "a_b");
+    assert!(refused[0].reason.contains("belongs to topic a.b; set table.name"), "{refused:?}");
+}

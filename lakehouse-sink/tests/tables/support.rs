@@ -84,7 +84,6 @@ impl Lake {
     }
 
     /// Another topic, of one partition.
-    #[allow(dead_code, reason = "the tests of queries use it")]
     pub(crate) async fn create(&self, name: &str, keys: &[(&str, &str)]) {
         self.create_topic(TopicId(self.world.rng.uuid()), name, 1, keys).await;
     }
@@ -102,6 +101,17 @@ impl Lake {
             partitions: vec![vec![1]; count],
         };
         self.broker.broker.catalog.create_topic(new).await.unwrap();
+    }
+
+    /// Deletes the topic and creates one of the same name.
+    pub(crate) async fn recreate(&mut self, partitions: usize) {
+        let catalog = &self.broker.broker.catalog;
+        let configs = catalog.image().by_id(self.topic_id).unwrap().topic.configs.clone();
+        catalog.delete_topic(self.topic_id).await.unwrap();
+        self.topic_id = TopicId(self.world.rng.uuid());
+        let keys: Vec<_> =
+            configs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        self.create_topic(self.topic_id, "t", partitions, &keys).await;
     }
 
     pub(crate) fn partition(&self, index: i32) -> Arc<Partition> {
@@ -201,6 +211,7 @@ impl Lake {
             catalog: Arc::clone(&catalog),
             store: self.store.clone(),
             clock: Arc::clone(clock),
+            memory_bytes: 64 << 20,
             spawner: self.world.spawner.clone(),
         });
         let task = self.world.spawner.spawn("sink", Arc::clone(&sink).run());

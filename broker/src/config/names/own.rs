@@ -72,6 +72,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Longest time that a shutdown waits for requests in progress.";
     "streamhouse.strict.replication" Boolean = Some("false"), Any, ReadOnly, Acts:
         "Whether a replication factor above the number of brokers is refused, as Kafka does.";
+    "streamhouse.table.memory.bytes" Long = Some("268435456"), AtLeast(16_777_216), ReadOnly, Acts:
+        "Bytes of the log that all tables together hold on their way into a commit; above it the largest commit early.";
     "streamhouse.wal.file.bytes" Long = Some("67108864"), Between(1_048_576, 1_073_741_824), ReadOnly, Acts:
         "Size of a WAL file, preallocated; a full one is sealed and becomes an object.";
     "streamhouse.wal.max.bytes" Long = Some("4294967296"), AtLeast(4_194_304), ReadOnly, Acts:

@@ -15,6 +15,7 @@ use table::{
     catalog::TableCatalog,
     config::OnError,
     decode::{self, Decoded},
+    partition,
     reader::Chunk,
     schema::TableSchema,
     state::Gap,
@@ -227,7 +228,7 @@ impl Committer {
             next_offset = dead.offset;
         }
         let config = self.table.config();
-        let divisions = batch.divisions(&decoded.rows)?;
+        let divisions = partition::divisions(&batch.schema.partition_by, &decoded.rows)?;
         if batch.would_divide_too_much(&divisions, config.partitions_max) {
             self.commit(log, batch).await?;
         }

@@ -1,15 +1,10 @@
 //! What a changed configuration would make of a topic's last records. Nothing is changed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
-use arrow::{
-    array::RecordBatch,
-    error::ArrowError,
-    row::{RowConverter, SortField},
-};
 use serde::Serialize;
 
 use crate::{
@@ -17,6 +12,7 @@ use crate::{
     config::{TableConfig, keys},
     decode::{self, Decoded},
     infer::Sample,
+    partition,
     reader::Chunk,
     schema::{TableSchema, ValueFormat},
     table::TableError,
@@ -172,10 +168,10 @@ fn look(
         files: 0,
         needs_rebuild,
     };
-    let mut divisions = BTreeSet::new();
+    let mut divisions = HashSet::new();
     for chunk in chunks {
         let Decoded { rows, dead, rescued_values, .. } = decode::decode(chunk, &schema)?;
-        divisions.extend(divisions_of(&schema, &rows)?);
+        divisions.extend(partition::divisions(&schema.partition_by, &rows)?);
         found.rows += rows.num_rows();
         found.dead += dead.len();
         found.rescued_values += rescued_values;
@@ -187,26 +183,8 @@ fn look(
         }));
     }
     found.records = found.rows + found.dead;
-    found.files = divisions.len();
+    found.files = divisions.len().max(usize::from(found.rows > 0));
     Ok(found)
-}
-
-/// The values of the partition columns in some rows; one for all where there are none.
-fn divisions_of(schema: &TableSchema, rows: &RecordBatch) -> Result<BTreeSet<Vec<u8>>, ArrowError> {
-    if rows.num_rows() == 0 {
-        return Ok(BTreeSet::new());
-    }
-    let columns: Vec<_> = schema
-        .partition_by
-        .iter()
-        .filter_map(|by| rows.column_by_name(by.column()).cloned())
-        .collect();
-    if columns.is_empty() {
-        return Ok(BTreeSet::from([Vec::new()]));
-    }
-    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
-    let converted = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
-    Ok(converted.iter().map(|row| row.as_ref().to_vec()).collect())
 }
 
 #[cfg(test)]

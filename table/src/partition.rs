@@ -4,9 +4,14 @@
 //! columns. The first two have columns of their own, so that readers that know nothing of the
 //! expression skip files by them all the same.
 
-use std::io::Cursor;
+use std::{collections::HashSet, io::Cursor};
 
-use arrow::datatypes::{DataType, Field};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field},
+    error::ArrowError,
+    row::{OwnedRow, RowConverter, SortField},
+};
 use murmur3::murmur3_32;
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +121,33 @@ fn split(text: &str) -> Vec<&str> {
         c == ',' && depth == 0
     });
     parts.map(str::trim).filter(|part| !part.is_empty()).collect()
+}
+
+/// The values of the partition columns in some rows: a file each. Empty where there are no such
+/// columns.
+///
+/// # Errors
+/// Where Arrow cannot compare them, which would be a mistake in here.
+pub fn divisions(
+    partition_by: &[PartitionBy],
+    rows: &RecordBatch,
+) -> Result<HashSet<OwnedRow>, ArrowError> {
+    let columns = partition_by.iter().filter_map(|by| rows.column_by_name(by.column()).cloned());
+    let columns: Vec<_> = columns.collect();
+    let mut found = HashSet::new();
+    if columns.is_empty() {
+        return Ok(found);
+    }
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
+    let converted = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
+    // Neighbours are mostly alike.
+    let mut last = None;
+    for row in &converted {
+        if last.replace(row) != Some(row) {
+            found.insert(row.owned());
+        }
+    }
+    Ok(found)
 }
 
 /// The day of a timestamp in microseconds, counted from the Unix epoch.

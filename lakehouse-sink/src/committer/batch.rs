@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use arrow::{
-    array::RecordBatch,
-    row::{OwnedRow, RowConverter, SortField},
-};
+use arrow::{array::RecordBatch, row::OwnedRow};
 use deltalake::{datafile::writer::DeltaWriter, kernel::Add};
 use table::{
     decode::{DeadRecord, Decoded},
@@ -122,30 +119,6 @@ impl Batch {
             TableMode::Upsert => CHANGES_BYTES_MAX,
         };
         self.share.bytes() >= at_most || self.share.is_over()
-    }
-
-    /// The values of the partition columns in some rows.
-    pub(super) fn divisions(&self, rows: &RecordBatch) -> Result<HashSet<OwnedRow>, SinkError> {
-        let columns: Vec<_> = self
-            .schema
-            .partition_by
-            .iter()
-            .filter_map(|by| rows.column_by_name(by.column()).cloned())
-            .collect();
-        if columns.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
-        let converted = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
-        // Neighbours are mostly alike.
-        let mut found = HashSet::new();
-        let mut last = None;
-        for row in &converted {
-            if last.replace(row) != Some(row) {
-                found.insert(row.owned());
-            }
-        }
-        Ok(found)
     }
 
     /// Whether it would have rows of more than `at_most` partitions with these, and has some.

@@ -104,6 +104,16 @@ impl Committer {
         }
     }
 
+    /// How many offsets can be read that the table does not have.
+    fn lag(&self, progress: &Offsets) -> u64 {
+        let lag = |partition: &Arc<Partition>| {
+            let offsets = partition.offsets();
+            let next = progress.get(&partition.key().partition).copied().unwrap_or(0);
+            u64::try_from(offsets.last_stable - next.max(offsets.log_start)).unwrap_or(0)
+        };
+        self.table.partitions().iter().map(lag).sum()
+    }
+
     async fn session(&self) -> Result<(), SinkError> {
         // Before anything that may take long: what was known last, or all there is.
         self.hold(&self.status.get().offsets);
@@ -136,6 +146,7 @@ impl Committer {
             let round = self.round(&mut log, &mut batch).await?;
             if let Round::Blocked { partition, offset, reason } = round {
                 self.commit(&mut log, &mut batch).await?;
+                self.status.lags(self.lag(batch.progress()));
                 self.suspend(partition, offset, reason).await;
                 continue;
             }
@@ -148,6 +159,7 @@ impl Committer {
                 self.catalog.replace(&self.table, self.clock.now_ms()).await?;
                 info!(table = self.table.name(), "the rebuilt table is the table now");
             }
+            self.status.lags(self.lag(batch.progress()));
             if matches!(round, Round::Dry) {
                 let due = batch.due_in(now, config.commit_interval).unwrap_or(IDLE_WAIT);
                 let read = batch.read().clone();

@@ -39,6 +39,9 @@ pub struct TableStatus {
     pub version: Option<u64>,
     /// The next offsets that the table lacks, by partition.
     pub offsets: Offsets,
+    /// Records that could be read when it looked last and that the table lacked; those left out
+    /// by compaction and markers of transactions count.
+    pub lag: u64,
     /// Rows committed since the start.
     pub rows: u64,
     /// Files committed since the start.
@@ -72,6 +75,7 @@ impl StatusCell {
             activity: Activity::Settling,
             version: None,
             offsets: Offsets::new(),
+            lag: 0,
             rows: 0,
             files: 0,
             dead: 0,
@@ -86,6 +90,14 @@ impl StatusCell {
 
     pub(crate) fn get(&self) -> TableStatus {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how much the table lacks.
+    pub(crate) fn lags(&self, lag: u64) {
+        #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("streamhouse_table_lag_records", "table" => self.table.clone())
+            .set(lag as f64);
+        self.update(|status| status.lag = lag);
     }
 
     /// Counts commits.

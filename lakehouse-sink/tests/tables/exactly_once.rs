@@ -31,6 +31,7 @@ async fn a_table_has_what_its_topic_has() {
     let expected = [rows(0, 50), rows(1, 80), rows(2, 50)].concat();
     assert_eq!(lake.rows(&running).await, expected);
     assert_eq!((status.rows, status.dead), (180, 0));
+    lake.until(&running, |status| status.lag == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,23 +122,6 @@ impl Groups {
         group.is_some_and(|group| group.generations.is_over(generation))
     }
 
-    /// A heartbeat was answered as if all were well; `over` is what [`Groups::is_over`] said.
-    ///
-    /// # Errors
-    /// GRP-3.
-    pub fn heartbeat_accepted(
-        &self,
-        group_id: &str,
-        member: &Identity,
-        over: bool,
-    ) -> Result<(), Violation> {
-        if over {
-            let message = format!("{member:?} may go on though a later generation was assigned");
-            return Err(broken(InvariantId::Grp3, group_id, &message));
-        }
-        Ok(())
-    }
-
     /// A member of a consumer group was told what it owns, in answer to a request of `sent_ms`.
     ///
     /// # Errors
@@ -282,6 +265,14 @@ impl Groups {
             if done { register.acked(id, now) } else { register.failed(id) }
         }
     }
+}
+
+/// What a member asked in the name of a generation that was over ([`Groups::is_over`]) was answered as if
+/// all were well, by a coordinator that had looked: GRP-3.
+#[must_use]
+pub fn stale_accepted(group_id: &str, member: &Identity) -> Violation {
+    let message = format!("{member:?} may go on though a later generation was assigned");
+    broken(InvariantId::Grp3, group_id, &message)
 }
 
 fn broken(invariant: InvariantId, group_id: &str, message: &str) -> Violation {

@@ -4,9 +4,12 @@ use broker::testing::Client;
 use protocol::ErrorCode;
 
 use super::{BACKOFF, Member, is_passing};
-use crate::ops::{
-    Lost,
-    groups::{self, Joined},
+use crate::{
+    groups::{Identity, stale_accepted},
+    ops::{
+        Lost,
+        groups::{self, Joined},
+    },
 };
 
 impl Member {
@@ -19,9 +22,8 @@ impl Member {
         let over = history.groups().is_over(group_id, identity.epoch);
         let code = groups::heartbeat(client, history, group_id, &identity).await?;
         match code {
+            ErrorCode::None if over => return self.ask_again(client, identity).await,
             ErrorCode::None => {
-                let accepted = history.groups().heartbeat_accepted(group_id, &identity, over);
-                history.check(accepted).ok_or(Lost)?;
                 self.state().settled = true;
                 return self.work(client).await;
             }
@@ -37,6 +39,24 @@ impl Member {
             error => return Err(self.unexpected("Heartbeat", error)),
         }
         history.event(&format!("{} {identity:?} is told {}", self.name, code.name()));
+        Ok(())
+    }
+
+    /// It was told to go on, though its generation was over when it asked. So are all while the
+    /// coordinator loads; SyncGroup is never answered without looking.
+    async fn ask_again(&self, client: &mut Client, identity: Identity) -> Result<(), Lost> {
+        let (history, group_id) = (&self.history, &self.group_id);
+        let follows = Joined { identity, members: Vec::new() };
+        match groups::sync(client, history, group_id, &follows, &self.topic).await? {
+            Ok(_) => {
+                history.violate(stale_accepted(group_id, &follows.identity));
+                return Err(Lost);
+            }
+            Err(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => self.join_again(),
+            Err(ErrorCode::UnknownMemberId) => self.begin_anew(),
+            Err(error) if is_passing(error) => tokio::time::sleep(BACKOFF).await,
+            Err(error) => return Err(self.unexpected("SyncGroup", error)),
+        }
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Earlier versions of a table, for readers.
 
+use std::collections::BTreeSet;
+
 use arrow::temporal_conversions::timestamp_ms_to_datetime;
 use deltalake::{DeltaTable, DeltaTableError, logstore::commit_uri_from_version};
 use object_store::{Error as StoreError, ObjectStoreExt as _, path::Path};
@@ -19,7 +21,7 @@ impl TableLog {
         let mut table = self.table().clone();
         match table.load_version(version).await {
             Ok(()) => Ok(Some(Self::of(table))),
-            Err(error) => match has_commit(&table, version).await? {
+            Err(error) => match exists(&table, &commit_uri_from_version(Some(version))).await? {
                 true => Err(error.into()),
                 false => Ok(None),
             },
@@ -44,25 +46,24 @@ impl TableLog {
         Ok((committed.timestamp_millis() <= time_ms).then_some(log))
     }
 
-    /// A file of this version that is gone: what a newer version does not have any more is
-    /// deleted some time later (VACUUM).
+    /// Files of this version that a newer one does not have: they are deleted some time later.
+    ///
+    /// # Errors
+    /// None is known.
+    pub fn files_not_in(&self, newer: &Self) -> Result<Vec<String>, SinkError> {
+        Ok(self.files()?.difference(&newer.files()?).cloned().collect())
+    }
+
+    /// Whether a file is there.
     ///
     /// # Errors
     /// Where the object store fails.
-    pub async fn missing_file(&self, newest: &Self) -> Result<Option<String>, SinkError> {
-        let still = newest.files()?;
-        let store = self.table().object_store();
-        for file in self.files()?.difference(&still) {
-            match store.head(&Path::parse(file).map_err(StoreError::from).map_err(delta)?).await {
-                Ok(_) => {}
-                Err(StoreError::NotFound { .. }) => return Ok(Some(file.clone())),
-                Err(error) => return Err(delta(error)),
-            }
-        }
-        Ok(None)
+    pub async fn has_file(&self, file: &str) -> Result<bool, SinkError> {
+        let path = Path::parse(file).map_err(|error| delta(error.into()))?;
+        exists(self.table(), &path).await
     }
 
-    fn files(&self) -> Result<std::collections::BTreeSet<String>, SinkError> {
+    fn files(&self) -> Result<BTreeSet<String>, SinkError> {
         let state = self.table().snapshot()?;
         Ok(state.log_data().iter().map(|file| file.path().to_string()).collect())
     }
@@ -72,8 +73,8 @@ fn delta(error: StoreError) -> SinkError {
     DeltaTableError::from(error).into()
 }
 
-async fn has_commit(table: &DeltaTable, version: u64) -> Result<bool, SinkError> {
-    match table.object_store().head(&commit_uri_from_version(Some(version))).await {
+async fn exists(table: &DeltaTable, path: &Path) -> Result<bool, SinkError> {
+    match table.object_store().head(path).await {
         Ok(_) => Ok(true),
         Err(StoreError::NotFound { .. }) => Ok(false),
         Err(error) => Err(delta(error)),

@@ -9,6 +9,7 @@ use datafusion::{
     error::Result,
     logical_expr::TableType,
 };
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use lakehouse_sink::{TableLog, TableStore, dead_letter};
 use table::{
     catalog::{TableCatalog, TopicView},
@@ -24,6 +25,9 @@ use crate::{
     view::{self, TableView},
     wait,
 };
+
+/// Files of an earlier version that are looked for at once.
+const LOOKS_AT_ONCE: usize = 32;
 
 /// What queries share.
 #[derive(Debug)]
@@ -200,12 +204,28 @@ async fn then(newest: Option<TableLog>, name: &str, travel: &Travel) -> Result<T
     let found = found.map_err(ViewError::from)?.ok_or_else(|| {
         ViewError::Gone(format!("table {name} has no {asked}: its history begins later"))
     })?;
-    if let Some(file) = found.missing_file(&newest).await.map_err(ViewError::from)? {
-        let version = found.version();
+    let version = found.version();
+    if let Some(file) = missing_file(&found, &newest).await? {
         let error = format!("version {version} of table {name} was vacuumed: {file} is deleted");
         return Err(ViewError::Gone(error).into());
     }
     TableView::committed_rows(&found).await
+}
+
+/// A file of a version that VACUUM has deleted.
+async fn missing_file(then: &TableLog, newest: &TableLog) -> Result<Option<String>, ViewError> {
+    let files = then.files_not_in(newest)?;
+    let looked = stream::iter(files).map(|file| async move {
+        let is_there = then.has_file(&file).await?;
+        Ok::<_, ViewError>((is_there, file))
+    });
+    let mut looked = looked.buffer_unordered(LOOKS_AT_ONCE);
+    while let Some((is_there, file)) = looked.try_next().await? {
+        if !is_there {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
 }
 
 /// The schema of one query.

@@ -18,7 +18,11 @@ use datafusion::{
 use futures::{StreamExt as _, stream};
 use lakehouse_sink::dead_letter;
 use storage::Partition;
-use table::{decode, reader::Chunk, schema::TableSchema};
+use table::{
+    decode::{self, Need},
+    reader::Chunk,
+    schema::{RESCUED, TableSchema},
+};
 
 use crate::{bounds::Bounds, error::external, running::TailRows};
 
@@ -99,19 +103,38 @@ impl TableProvider for Tail {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let whole: Vec<_> = (0..self.arrow.fields().len()).collect();
+        let wanted = self.arrow.project(projection.unwrap_or(&whole))?;
+        let wants = |name: &str| wanted.column_with_name(name).is_some();
+        // Of a value only the columns that are asked for are built.
+        let rescued = wants(RESCUED);
+        let (schema, arrow) = match self.kind {
+            Kind::Decoded | Kind::All if !rescued => {
+                let schema = Arc::new(self.schema.with_columns(wants));
+                let arrow = schema.arrow();
+                (schema, arrow)
+            }
+            _ => (Arc::clone(&self.schema), Arc::clone(&self.arrow)),
+        };
+        let projection: Vec<_> = wanted
+            .fields()
+            .iter()
+            .map(|field| arrow.index_of(field.name()))
+            .collect::<Result<_, _>>()?;
         let bounds = Bounds::of(filters);
         let mut streams: Vec<Arc<dyn PartitionStream>> = Vec::new();
         for range in &self.ranges {
             let Some(range) = bounds.cut(range).await? else { continue };
             streams.push(Arc::new(TailStream {
                 kind: self.kind,
-                schema: Arc::clone(&self.schema),
-                arrow: Arc::clone(&self.arrow),
+                rescued,
+                schema: Arc::clone(&schema),
+                arrow: Arc::clone(&arrow),
                 range,
             }));
         }
-        let arrow = Arc::clone(&self.arrow);
-        let plan = StreamingTableExec::try_new(arrow, streams, projection, [], false, limit)?;
+        let plan =
+            StreamingTableExec::try_new(arrow, streams, Some(&projection), [], false, limit)?;
         Ok(Arc::new(plan))
     }
 }
@@ -120,6 +143,7 @@ impl TableProvider for Tail {
 #[derive(Debug)]
 struct TailStream {
     kind: Kind,
+    rescued: bool,
     schema: Arc<TableSchema>,
     arrow: SchemaRef,
     range: Range,
@@ -132,6 +156,7 @@ impl PartitionStream for TailStream {
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (kind, schema) = (self.kind, Arc::clone(&self.schema));
+        let need = Need { all_records: kind == Kind::All, rescued: self.rescued };
         let counted = context.session_config().get_extension::<TailRows>();
         let Range { partition, from, to } = self.range.clone();
         let topic = partition.topic().to_owned();
@@ -150,8 +175,9 @@ impl PartitionStream for TailStream {
         let batches = chunks.map(move |chunk| {
             let chunk = chunk?;
             let rows = match kind {
-                Kind::Decoded => decode::decode(&chunk, &schema).map_err(external)?.rows,
-                Kind::All => decode::decode_all(&chunk, &schema).map_err(external)?,
+                Kind::Decoded | Kind::All => {
+                    decode::read(&chunk, &schema, need).map_err(external)?
+                }
                 Kind::Changes => {
                     let decoded = decode::decode(&chunk, &schema).map_err(external)?;
                     decoded.rows_with_tombstones()?

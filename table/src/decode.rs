@@ -162,15 +162,29 @@ fn dead_record(record: &RecordView<'_>, reason: String) -> DeadRecord {
     }
 }
 
-/// Decodes a chunk so that every record is a row: of a value that cannot be decoded, its text
-/// stands in [`RESCUED`](crate::schema::RESCUED) as a JSON string.
+/// What a reader needs of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// Every record is a row: of a value that cannot be decoded, its text is rescued as a JSON
+    /// string. Otherwise such records are left out.
+    pub all_records: bool,
+    /// [`RESCUED`](crate::schema::RESCUED) is filled. Without it, a schema may lack columns that
+    /// the values have, at no cost.
+    pub rescued: bool,
+}
+
+/// Decodes what a reader needs of a chunk.
 ///
 /// # Errors
 /// Where the chunk's batches are damaged.
-pub fn decode_all(chunk: &Chunk, schema: &Arc<TableSchema>) -> Result<RecordBatch, DecodeError> {
-    let mut rows = RowsBuilder::new(Arc::clone(schema));
+pub fn read(
+    chunk: &Chunk,
+    schema: &Arc<TableSchema>,
+    need: Need,
+) -> Result<RecordBatch, DecodeError> {
+    let mut rows = RowsBuilder::new(Arc::clone(schema)).with_rescued(need.rescued);
     chunk.for_each(|record| {
-        if rows.push(record).is_err() {
+        if rows.push(record).is_err() && need.all_records {
             rows.push_undecoded(record);
         }
     })?;

@@ -50,6 +50,7 @@ pub struct RowsBuilder {
     rows: usize,
     rescued_values: u64,
     unknown_fields: bool,
+    keeps_misfits: bool,
 }
 
 impl RowsBuilder {
@@ -74,9 +75,17 @@ impl RowsBuilder {
             rows: 0,
             rescued_values: 0,
             unknown_fields: false,
+            keeps_misfits: true,
             arrow,
             schema,
         }
+    }
+
+    /// Whether what fits no column is kept, for whoever looks at it.
+    #[must_use]
+    pub fn with_rescued(mut self, rescued: bool) -> Self {
+        self.keeps_misfits = rescued;
+        self
     }
 
     /// Rows so far.
@@ -153,7 +162,7 @@ impl RowsBuilder {
         value: &JsonValue<'_>,
     ) -> Result<(), Undecodable> {
         let JsonValue::Object(object) = value else { return Ok(()) };
-        let mut rescue = Rescue::default();
+        let mut rescue = if self.keeps_misfits { Rescue::default() } else { Rescue::none() };
         column::append_fields(
             &self.schema.columns,
             &mut self.columns,

@@ -193,6 +193,13 @@ impl TableSchema {
         Arc::new(Schema::new(all.collect::<Vec<_>>()))
     }
 
+    /// The same with some of the value's columns only, for who reads no others.
+    #[must_use]
+    pub fn with_columns(&self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let columns = self.columns.iter().filter(|column| is_wanted(&column.name));
+        Self { columns: columns.cloned().collect(), ..self.clone() }
+    }
+
     /// The columns that the table's files are divided by.
     #[must_use]
     pub fn partition_columns(&self) -> Vec<String> {

@@ -13,6 +13,7 @@ pub(super) struct Rescue {
     path: Vec<String>,
     values: u64,
     unknown_fields: bool,
+    is_none: bool,
 }
 
 #[derive(Debug)]
@@ -24,6 +25,11 @@ enum Node {
 }
 
 impl Rescue {
+    /// One that keeps nothing.
+    pub(super) fn none() -> Self {
+        Self { is_none: true, ..Self::default() }
+    }
+
     /// Goes into the object of a field.
     pub(super) fn enter(&mut self, field: &str) {
         self.path.push(field.to_owned());
@@ -36,6 +42,9 @@ impl Rescue {
 
     /// Keeps the value of a field of the object gone into: its column has another type.
     pub(super) fn misfit(&mut self, field: &str, value: &JsonValue<'_>) {
+        if self.is_none {
+            return;
+        }
         let mut text = String::new();
         json::write(value, &mut text);
         let mut object = &mut self.root;

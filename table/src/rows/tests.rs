@@ -11,10 +11,10 @@ use bytes::Bytes;
 use protocol::records::{BatchBuilder, Compression, Header};
 
 use crate::{
-    decode::{self, Decoded},
+    decode::{self, Decoded, Need},
     infer::Sample,
     reader::Chunk,
-    schema::{Column, ColumnType, TableSchema, ValueFormat},
+    schema::{Column, ColumnType, META_COLUMNS, TableSchema, ValueFormat},
 };
 
 /// A record: key, value, headers.
@@ -177,4 +177,19 @@ fn declared_columns_take_what_fits_and_leave_the_rest() {
     let rows = decoded(&chunk, &schema).rows;
     assert_eq!(text(&rows, "value_kafka_offset"), [some("mine")]);
     assert_eq!(text(&rows, "kafka_rescued"), [some(r#"{"x":1}"#)]);
+}
+
+#[test]
+fn readers_build_only_what_they_need() {
+    let chunk = values(&[r#"{"a":1,"b":"x","c":{"d":1}}"#, "no", r#"{"a":"y","b":"z"}"#]);
+    let whole = inferred(&chunk);
+    let all = decode::read(&chunk, &whole, Need { all_records: true, rescued: true }).unwrap();
+    assert_eq!(text(&all, "a"), [some("1"), None, some("y")]);
+    assert_eq!(text(&all, "kafka_rescued"), [None, some("\"no\""), None]);
+    let some_columns = Arc::new(whole.with_columns(|name| name == "b"));
+    let need = Need { all_records: false, rescued: false };
+    let rows = decode::read(&chunk, &some_columns, need).unwrap();
+    assert_eq!(rows.num_columns(), META_COLUMNS + 1);
+    assert_eq!(text(&rows, "b"), [some("x"), some("z")]);
+    assert_eq!(text(&rows, "kafka_rescued"), [None, None]);
 }

@@ -159,10 +159,17 @@ impl fmt::Display for Written<'_> {
 }
 
 /// The clauses: their words, what stands for them in a name, and whether a number or a string
-/// follows. None of these sequences is anything else in SQL.
-const CLAUSES: [(&[&str], &str, Argument); 4] = [
+/// follows. None of these sequences is anything else in SQL. Those with FOR are what Trino and the
+/// SQL standard call the same.
+const CLAUSES: [(&[&str], &str, Argument); 10] = [
     (&["VERSION", "AS", "OF"], "version", Argument::Number),
+    (&["FOR", "VERSION", "AS", "OF"], "version", Argument::Number),
     (&["TIMESTAMP", "AS", "OF"], "timestamp", Argument::String),
+    (&["TIMESTAMP", "AS", "OF", "TIMESTAMP"], "timestamp", Argument::String),
+    (&["FOR", "TIMESTAMP", "AS", "OF"], "timestamp", Argument::String),
+    (&["FOR", "TIMESTAMP", "AS", "OF", "TIMESTAMP"], "timestamp", Argument::String),
+    (&["FOR", "SYSTEM_TIME", "AS", "OF"], "timestamp", Argument::String),
+    (&["FOR", "SYSTEM_TIME", "AS", "OF", "TIMESTAMP"], "timestamp", Argument::String),
     (&["AT", "LEAST", "OFFSET"], "at_least", Argument::String),
     (&["AS", "OF", "OFFSET"], "offset", Argument::String),
 ];

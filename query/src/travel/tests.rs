@@ -42,6 +42,10 @@ fn clauses_become_names_of_tables() {
             r#"SELECT count(*) FROM "t@version=1" a JOIN "t@version=2" b USING(k), "t@version=3" AS "t""#,
         ),
         (
+            "select * from t for version as of 3, u for timestamp as of timestamp '2026-11-26' x",
+            r#"SELECT * FROM "t@version=3" AS "t", "u@timestamp=2026-11-26" x"#,
+        ),
+        (
             "explain select (select max(n) from t version as of 1)",
             r#"EXPLAIN SELECT (SELECT max(n) FROM "t@version=1" AS "t")"#,
         ),

@@ -97,6 +97,11 @@ impl Tables {
         if let Some(log) = &log {
             let mut logs = self.logs.lock().await;
             let known = logs.get(directory).map(TableLog::version);
+            if known.is_none() {
+                // Tables that are gone, or were rebuilt elsewhere.
+                let tables = self.catalog.tables();
+                logs.retain(|known, _| tables.iter().any(|table| is_of(known, table)));
+            }
             if known.is_none_or(|known| known < log.version()) {
                 logs.insert(directory.to_owned(), log.clone());
             }
@@ -179,6 +184,13 @@ impl Tables {
     async fn log_of(&self, table: &Table) -> Result<Option<TableLog>, ViewError> {
         self.log(&table.directory()).await
     }
+}
+
+/// Whether a directory is a table's, or its dead-letter table's.
+fn is_of(directory: &str, table: &Table) -> bool {
+    directory
+        .strip_prefix(&table.directory())
+        .is_some_and(|rest| rest.is_empty() || rest == dead_letter::SUFFIX)
 }
 
 /// The committed rows of a version, or of the version in force at a time.

@@ -80,7 +80,7 @@ routes! {
     exclusive Fetch => handlers::fetch::Fetch;
     exclusive ListOffsets => handlers::list_offsets::ListOffsets;
     exclusive Metadata => handlers::metadata::Metadata;
-    exclusive OffsetCommit => handlers::offset_commit::OffsetCommit;
+    pipelined OffsetCommit => handlers::offset_commit::OffsetCommit;
     exclusive OffsetFetch => handlers::offset_fetch::OffsetFetch;
     exclusive FindCoordinator => handlers::find_coordinator::FindCoordinator;
     pipelined JoinGroup => handlers::join_group::JoinGroup;

@@ -1,10 +1,12 @@
 //! OffsetCommit (key 8, v2–v10): stores a group's positions.
 //!
-//! KIP-211 (retention), KIP-345 (static members), KIP-848 (member epochs and topic ids).
+//! KIP-211 (retention), KIP-345 (static members), KIP-848 (member epochs and topic ids). Pipelined:
+//! commits of one connection share the log's syncs instead of waiting for one each.
 
 use std::sync::Arc;
 
-use coordinator::group::offsets::{Commit, CommitPartition, CommitTopic};
+use coordinator::group::offsets::{Commit, CommitCodes, CommitPartition, CommitTopic};
+use futures::future::BoxFuture;
 use protocol::{
     ErrorCode,
     messages::offset_commit::{
@@ -17,7 +19,7 @@ use crate::{
     acl::{Access, Operation, Resource},
     catalog::{CatalogImage, TopicEntry},
     context::{Broker, RequestContext},
-    handler::{Api, Handler},
+    handler::{Api, Finish, Pipelined, Reply},
 };
 
 /// The first version that names topics by id.
@@ -49,12 +51,12 @@ impl Api for OffsetCommit {
     }
 }
 
-impl Handler for OffsetCommit {
-    async fn handle(
+impl Pipelined for OffsetCommit {
+    async fn begin(
         broker: &Arc<Broker>,
         context: &RequestContext,
         request: OffsetCommitRequest,
-    ) -> OffsetCommitResponse {
+    ) -> Finish<OffsetCommitResponse> {
         let image = broker.catalog.image();
         let by_id = context.api_version >= TOPIC_IDS_SINCE;
         let mut answers: Vec<_> =
@@ -65,18 +67,28 @@ impl Handler for OffsetCommit {
             .zip(&answers)
             .filter_map(|(topic, answer)| committable(&image, topic, answer, by_id))
             .collect();
-        if !topics.is_empty() {
-            let codes = commit(broker, context, &request, topics).await;
+        let count = topics.iter().map(|topic| topic.partitions.len()).sum();
+        let committed = match topics.is_empty() {
+            true => None,
+            false => Some(commit(broker, context, &request, topics).await),
+        };
+        let (broker, api_key) = (Arc::clone(broker), context.api_key);
+        Box::pin(async move {
+            let codes = match committed {
+                None => Ok(Vec::new()),
+                Some(Ok(durable)) => durable.await,
+                Some(Err(error)) => Err(error),
+            };
+            let codes = codes.map_or_else(
+                |error| vec![error; count],
+                |codes| codes.into_iter().flatten().collect(),
+            );
             merge(&mut answers, codes);
-        }
-        for partition in answers.iter().flat_map(|topic| &topic.partitions) {
-            if let Ok(error) = ErrorCode::try_from(partition.error_code)
-                && error != ErrorCode::None
-            {
-                broker.metrics.error(context.api_key, error);
+            for partition in answers.iter().flat_map(|topic| &topic.partitions) {
+                broker.metrics.error_code(api_key, partition.error_code);
             }
-        }
-        OffsetCommitResponse { topics: answers, ..Default::default() }
+            Reply::Response(OffsetCommitResponse { topics: answers, ..Default::default() })
+        })
     }
 }
 
@@ -139,14 +151,13 @@ fn committable(
     (!partitions.is_empty()).then_some(CommitTopic { name, topic_id, partitions })
 }
 
-/// The codes of the committed partitions, in the order in which they were given.
+/// Gives the commit its place; what comes of it is known when it is durable.
 async fn commit(
     broker: &Broker,
     context: &RequestContext,
     request: &OffsetCommitRequest,
     topics: Vec<CommitTopic>,
-) -> Vec<ErrorCode> {
-    let count = topics.iter().map(|topic| topic.partitions.len()).sum();
+) -> Result<BoxFuture<'static, Result<CommitCodes, ErrorCode>>, ErrorCode> {
     let commit = Commit {
         group_id: request.group_id.clone(),
         member_id: request.member_id.clone(),
@@ -157,10 +168,7 @@ async fn commit(
         retention_ms: Some(request.retention_time_ms).filter(|keep| *keep != -1),
         topics,
     };
-    match broker.coordination.groups.commit_offsets(commit).await {
-        Ok(codes) => codes.into_iter().flatten().collect(),
-        Err(error) => vec![error; count],
-    }
+    broker.coordination.groups.commit_offsets(commit).await
 }
 
 /// Puts the coordinator's codes where the catalog had no objection.

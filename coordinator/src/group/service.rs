@@ -1,5 +1,6 @@
 //! What handlers call: from a group's id to the shard that has it.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use protocol::ErrorCode;
@@ -100,6 +101,18 @@ impl GroupCoordinator {
         operation: impl FnOnce(&mut GroupShard, &mut GroupContext<'_>) -> GroupOutcome<R>,
     ) -> Result<R, ErrorCode> {
         self.runtime.commit(self.partition_of(group_id)?, operation).await
+    }
+
+    /// The same in two parts.
+    ///
+    /// # Errors
+    /// As [`Runtime::begin_commit`].
+    pub async fn begin_commit<R: Send + 'static>(
+        &self,
+        group_id: &str,
+        operation: impl FnOnce(&mut GroupShard, &mut GroupContext<'_>) -> GroupOutcome<R>,
+    ) -> Result<BoxFuture<'static, Result<R, ErrorCode>>, ErrorCode> {
+        self.runtime.begin_commit(self.partition_of(group_id)?, operation).await
     }
 
     /// As [`GroupCoordinator::commit`], for records of a producer's transaction.

@@ -17,6 +17,7 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
+use futures::future::BoxFuture;
 use std::{
     collections::BTreeMap,
     fmt::Debug,
@@ -246,10 +247,27 @@ impl<S: Shard> Runtime<S> {
         partition: i32,
         operation: impl FnOnce(&mut S, &mut Context<'_, S::Timer>) -> Outcome<R, S::Record>,
     ) -> Result<R, ErrorCode> {
+        self.begin_commit(partition, operation).await?.await
+    }
+
+    /// As [`Runtime::commit`], in two parts: when this returns, the records have their place in the
+    /// log; the future that it returns waits until they are durable. It may be dropped.
+    ///
+    /// # Errors
+    /// As [`Runtime::write`], in the first part what is refused, in the second what is lost.
+    pub async fn begin_commit<R: Send + 'static>(
+        &self,
+        partition: i32,
+        operation: impl FnOnce(&mut S, &mut Context<'_, S::Timer>) -> Outcome<R, S::Record>,
+    ) -> Result<BoxFuture<'static, Result<R, ErrorCode>>, ErrorCode> {
         let slot = self.inner.slot(partition)?;
-        let _room = self.inner.admit().await?;
+        let room = self.inner.admit().await?;
         let step = self.inner.step(&slot, OnRefusal::Tell, None, operation)?;
-        self.inner.finish(&slot, step).await
+        let inner = Arc::clone(&self.inner);
+        Ok(Box::pin(async move {
+            let _room = room;
+            inner.finish(&slot, step).await
+        }))
     }
 
     /// As [`Runtime::commit`], with records that belong to a producer's transaction.

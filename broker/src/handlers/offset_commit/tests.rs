@@ -51,6 +51,28 @@ async fn every_version_commits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn commits_sent_one_behind_the_other_count_and_are_answered_in_order() {
+    let (_broker, mut client) = start(&[("offsets.topic.num.partitions", "2")]).await;
+    create(&mut client, "t", 2).await;
+    find_group_coordinator(&mut client, "g").await;
+    let nil = uuid::Uuid::nil();
+    // The third names a partition that is not there.
+    let sent = [(0, 1), (0, 2), (7, 3), (1, 4), (0, 5)];
+    for (index, offset) in sent {
+        client.send(&request("t", nil, index, offset), 9).await.unwrap();
+    }
+    for (index, _) in sent {
+        let response = client.receive::<OffsetCommitRequest>(9).await.unwrap();
+        let answered = &response.topics[0].partitions[0];
+        let unknown = ErrorCode::UnknownTopicOrPartition.code();
+        let expected = if index == 7 { unknown } else { 0 };
+        assert_eq!((answered.partition_index, answered.error_code), (index, expected));
+    }
+    assert_eq!(fetched_offset(&mut client, "g", "t", 0).await, 5);
+    assert_eq!(fetched_offset(&mut client, "g", "t", 1).await, 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn unknown_topics_partitions_and_members_are_refused() {
     let (_broker, mut client) = start(&[("offsets.topic.num.partitions", "2")]).await;
     create(&mut client, "t", 2).await;

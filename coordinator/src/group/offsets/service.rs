@@ -1,5 +1,6 @@
 //! Offsets and administration as handlers call them.
 
+use futures::future::BoxFuture;
 use protocol::{
     ErrorCode,
     messages::{
@@ -13,16 +14,20 @@ use super::{Commit, CommitCodes};
 use crate::{group::GroupCoordinator, runtime::TransactionalWrite};
 
 impl GroupCoordinator {
-    /// OffsetCommit: the code of each partition, in the order given.
+    /// OffsetCommit: the code of each partition, in the order given. When this returns, the
+    /// commit has its place among others; the future that it returns waits until it is durable.
     ///
     /// # Errors
-    /// The code of the whole commit.
-    pub async fn commit_offsets(&self, commit: Commit) -> Result<CommitCodes, ErrorCode> {
+    /// The code of the whole commit, from either part.
+    pub async fn commit_offsets(
+        &self,
+        commit: Commit,
+    ) -> Result<BoxFuture<'static, Result<CommitCodes, ErrorCode>>, ErrorCode> {
         let group_id = commit.group_id.clone();
         let committed = self
-            .commit(&group_id, move |shard, context| shard.commit_offsets(context, &commit))
-            .await;
-        committed.and_then(|codes| codes)
+            .begin_commit(&group_id, move |shard, context| shard.commit_offsets(context, &commit))
+            .await?;
+        Ok(Box::pin(async move { committed.await? }))
     }
 
     /// TxnOffsetCommit: the offsets count once the producer's transaction commits.

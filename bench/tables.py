@@ -43,7 +43,7 @@ class Broker:
         ready = self.work / "ready"
         ready.unlink(missing_ok=True)
         command = [self.binary, "start", "--data", str(self.work / "data"), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-        command += ["--ready-file", str(ready), "-o", "streamhouse.postgres.listener=127.0.0.1:0"]
+        command += ["--ready-file", str(ready)]
         log = (self.work / "broker.log").open("ab")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while not ready.exists():
@@ -79,7 +79,9 @@ class Broker:
 def configure(broker, topic, **values):
     entries = [ConfigEntry(k.replace("_", "."), v, incremental_operation=AlterConfigOpType.SET) for k, v in values.items()]
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
-    for future in AdminClient({"bootstrap.servers": broker.kafka}).incremental_alter_configs([resource]).values():
+    # The client has to live until its futures are done.
+    admin = AdminClient({"bootstrap.servers": broker.kafka})
+    for future in admin.incremental_alter_configs([resource]).values():
         future.result()
 
 

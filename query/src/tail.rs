@@ -11,6 +11,7 @@ use datafusion::{
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::{
         ExecutionPlan,
+        empty::EmptyExec,
         stream::RecordBatchStreamAdapter,
         streaming::{PartitionStream, StreamingTableExec},
     },
@@ -132,6 +133,11 @@ impl TableProvider for Tail {
                 arrow: Arc::clone(&arrow),
                 range,
             }));
+        }
+        if streams.is_empty() {
+            // A plan without partitions cannot be sorted, nor can a union with one.
+            let projected = arrow.project(&projection)?;
+            return Ok(Arc::new(EmptyExec::new(Arc::new(projected))));
         }
         let plan =
             StreamingTableExec::try_new(arrow, streams, Some(&projection), [], false, limit)?;

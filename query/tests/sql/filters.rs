@@ -72,7 +72,7 @@ async fn times_skip_files_and_the_log() {
         let sql = format!("select n from t where kafka_timestamp > {time}");
         assert_eq!(counts(&engine, &sql).await, (0, 0), "{time}");
         let plan = plan(&engine, &sql).await;
-        assert!(plan.contains("EmptyExec") && plan.contains("partition_sizes=0"), "{plan}");
+        assert!(plan.contains("EmptyExec") && !plan.contains("StreamingTableExec"), "{plan}");
     }
     let since = EPOCH_MS + 30_000;
     let sql = format!("select n from t where kafka_timestamp >= to_timestamp_millis({since})");

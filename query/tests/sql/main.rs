@@ -154,3 +154,21 @@ async fn there_is_a_bound_on_queries_at_once() {
     held.pop();
     engine.query("select 1").await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_has_everything_is_sorted_and_cut_off() {
+    let spill = tempfile::tempdir().unwrap();
+    let lake = Lake::new(2, &[]).await;
+    lake.produce(0, &numbers(0, 3)).await;
+    lake.produce(1, &numbers(3, 5)).await;
+    let running = lake.sink();
+    let engine = engine(&lake, &running, &spill);
+    lake.caught_up(&running).await;
+    let sorted = "select n from t order by n desc";
+    assert_eq!(ask(&engine, sorted).await.unwrap(), ["4", "3", "2", "1", "0"]);
+    assert_eq!(ask(&engine, "select n from t order by n limit 2").await.unwrap(), ["0", "1"]);
+    let over = "select n, row_number() over (order by n) from t order by n limit 1";
+    assert_eq!(ask(&engine, over).await.unwrap(), ["0|1"]);
+    let none = "select n from t where kafka_partition = 9 order by n";
+    assert!(ask(&engine, none).await.unwrap().is_empty());
+}

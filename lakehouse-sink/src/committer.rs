@@ -29,7 +29,7 @@ use self::batch::Batch;
 use crate::{
     budget::Budget,
     dead_letter,
-    delta::{self, Advance, TableLog},
+    delta::TableLog,
     error::SinkError,
     status::{Activity, Committed, StatusCell},
     store::TableStore,
@@ -127,7 +127,7 @@ impl Committer {
                 TableLog::create(&self.store, &directory, name, &columns, divided).await?
             }
         };
-        let progress = delta::progress_of(Some(&log), &self.table).await?;
+        let progress = log.progress_of(&self.table).await?;
         info!(
             table = self.table.name(),
             version = log.version(),
@@ -183,15 +183,17 @@ impl Committer {
                 .map(|p| ends.get(&p.key().partition).unwrap_or(&0) - p.offsets().log_start)
                 .sum();
             let now = self.clock.monotonic();
+            let mut at_most = IDLE_WAIT;
             if records > 0 {
-                let since = *first_seen.get_or_insert(now);
+                let waited = now.saturating_sub(*first_seen.get_or_insert(now));
                 let is_enough = usize::try_from(records).unwrap_or(0) >= config.sample_records;
-                if is_enough || now.saturating_sub(since) >= config.sample_time {
+                if is_enough || waited >= config.sample_time {
                     let (schema, _) = self.table.provisional_schema(&ends).await?;
                     return Ok(self.table.settle(&schema).await?);
                 }
+                at_most = at_most.min(config.sample_time - waited);
             }
-            sleep(ROUND_PAUSE).await;
+            self.wait(&ends, at_most).await;
         }
     }
 
@@ -304,7 +306,7 @@ impl Committer {
         }
         self.status.committed(&Committed {
             version: log.version(),
-            offsets: offsets(&advances, batch.progress()),
+            offsets: batch.read().clone(),
             rows: batch.rows,
             files: committed_files,
             dead: batch.dead_count,
@@ -377,10 +379,4 @@ impl Drop for Held {
 /// Up to where partitions are committed.
 fn ends(partitions: &[Arc<Partition>]) -> Offsets {
     partitions.iter().map(|p| (p.key().partition, p.offsets().last_stable)).collect()
-}
-
-fn offsets(advances: &[Advance], progress: &Offsets) -> Offsets {
-    let mut offsets = progress.clone();
-    offsets.extend(advances.iter().map(|advance| (advance.partition, advance.to)));
-    offsets
 }

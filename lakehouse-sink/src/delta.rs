@@ -27,7 +27,7 @@ use deltalake::{
     protocol::{DeltaOperation, SaveMode},
     table::config::TablePropertiesExt as _,
 };
-use table::table::Offsets;
+use table::table::{Offsets, Table};
 
 use crate::{error::SinkError, store::TableStore, upsert};
 
@@ -143,6 +143,21 @@ impl TableLog {
         let state = self.table.snapshot()?;
         let log_store = self.table.log_store();
         Ok(state.transaction_version(log_store.as_ref(), application_id).await?)
+    }
+
+    /// The same of all partitions of a table; those that it never had a record of are left out.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub async fn progress_of(&self, table: &Table) -> Result<Offsets, SinkError> {
+        let mut offsets = Offsets::new();
+        for partition in table.partitions() {
+            let index = partition.key().partition;
+            if let Some(next) = self.progress(&table.application_id(index)).await? {
+                offsets.insert(index, next);
+            }
+        }
+        Ok(offsets)
     }
 
     /// A writer of files by a schema. They belong to nothing until they are committed.
@@ -338,23 +353,4 @@ fn offsets_info(advances: &[Advance]) -> (String, serde_json::Value) {
     let offsets: serde_json::Map<_, _> =
         advances.iter().map(|a| (a.partition.to_string(), a.to.into())).collect();
     ("kafkaOffsets".to_owned(), offsets.into())
-}
-
-/// The progress of all of a table's partitions.
-///
-/// # Errors
-/// Where the log cannot be read.
-pub(crate) async fn progress_of(
-    log: Option<&TableLog>,
-    table: &table::table::Table,
-) -> Result<Offsets, SinkError> {
-    let mut offsets = Offsets::new();
-    let Some(log) = log else { return Ok(offsets) };
-    for partition in table.partitions() {
-        let index = partition.key().partition;
-        if let Some(next) = log.progress(&table.application_id(index)).await? {
-            offsets.insert(index, next);
-        }
-    }
-    Ok(offsets)
 }

@@ -124,10 +124,11 @@ impl TableView {
         dead: Option<&TableLog>,
     ) -> Result<Self> {
         let mut progress = progress(table, log).await?;
-        for (partition, next) in &mut progress {
-            let Some(dead) = dead else { break };
-            let known = dead.progress(&table.application_id(*partition)).await;
-            *next = (*next).max(known.map_err(ViewError::from)?.unwrap_or(0));
+        if let Some(dead) = dead {
+            for (partition, known) in dead.progress_of(table).await.map_err(ViewError::from)? {
+                let next = progress.entry(partition).or_insert(known);
+                *next = (*next).max(known);
+            }
         }
         // Elsewhere such records never come to the dead-letter table.
         let is_kept = table.config().on_error == OnError::DeadLetter;
@@ -310,14 +311,10 @@ fn are_there(partitions: &[Arc<Partition>], offsets: &Offsets) -> Result<(), Vie
 }
 
 async fn progress(table: &Table, log: Option<&TableLog>) -> Result<Offsets, ViewError> {
-    let mut progress = Offsets::new();
-    for partition in table.partitions() {
-        let index = partition.key().partition;
-        let committed = match log {
-            Some(log) => log.progress(&table.application_id(index)).await?,
-            None => None,
-        };
-        progress.insert(index, committed.unwrap_or(0));
+    let partitions = table.partitions();
+    let mut progress: Offsets = partitions.iter().map(|p| (p.key().partition, 0)).collect();
+    if let Some(log) = log {
+        progress.extend(log.progress_of(table).await?);
     }
     Ok(progress)
 }

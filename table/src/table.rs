@@ -182,7 +182,7 @@ impl Table {
     /// Its directory below the cluster's prefix of the object store.
     #[must_use]
     pub fn directory(&self) -> String {
-        self.own().map(|own| own.directory).unwrap_or_default()
+        self.own(|own| own.directory.clone())
     }
 
     /// Its configuration now.
@@ -200,7 +200,7 @@ impl Table {
     /// What it lacks.
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
-        self.own().map(|own| own.gaps).unwrap_or_default()
+        self.own(|own| own.gaps.clone())
     }
 
     /// The name under which Delta keeps the progress of a partition.
@@ -222,9 +222,9 @@ impl Table {
         view.partitions = partitions;
     }
 
-    /// This incarnation as it is persisted.
-    fn own(&self) -> Option<Incarnation> {
-        self.stored.state().incarnation(self.incarnation).cloned()
+    /// Something of this incarnation as it is persisted; nothing where a rebuild replaced it.
+    fn own<T: Default>(&self, of: impl FnOnce(&Incarnation) -> T) -> T {
+        self.stored.state().incarnation(self.incarnation).map(of).unwrap_or_default()
     }
 
     fn view(&self) -> View {

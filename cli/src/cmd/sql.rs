@@ -89,9 +89,8 @@ async fn answer(client: &Client, statement: &str, format: Format) -> anyhow::Res
             let schema = reader.schema();
             let batches = reader.by_ref().collect::<Result<Vec<_>, _>>()?;
             let rows: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
-            let options = arrow::util::display::FormatOptions::default();
             let table = arrow::util::pretty::pretty_format_batches_with_schema(schema, &batches)
-                .with_context(|| format!("showing the rows with {options:?}"))?;
+                .context("showing the rows")?;
             writeln!(out, "{table}")?;
             writeln!(out, "{rows} row{}", if rows == 1 { "" } else { "s" })?;
         }

@@ -1,10 +1,6 @@
 //! What is on its way into one commit.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, row::OwnedRow};
 use deltalake::{datafile::writer::DeltaWriter, kernel::Add};
@@ -151,12 +147,9 @@ impl Batch {
         if self.rows == 0 && self.dead_count == 0 {
             return None;
         }
-        let moved: BTreeMap<_, _> = self
-            .read
-            .iter()
-            .filter(|(partition, next)| self.progress.get(partition) != Some(next))
-            .collect();
-        let advances = moved.into_iter().map(|(partition, next)| Advance {
+        let moved =
+            self.read.iter().filter(|(partition, next)| self.progress.get(partition) != Some(next));
+        let advances = moved.map(|(partition, next)| Advance {
             application_id: application_id(*partition),
             partition: *partition,
             from: self.progress.get(partition).copied(),

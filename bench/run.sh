@@ -77,7 +77,7 @@ start_broker() {
       for option in $options; do flags="$flags -o $option"; done
       # shellcheck disable=SC2086 # Words.
       "$CARGO_TARGET_DIR/release/streamhouse" start --data "$WORK/data" --kafka "$address" \
-        --http 127.0.0.1:0 $flags >>"$WORK/$label.log" 2>&1 </dev/null &
+        --http 127.0.0.1:0 --postgres 127.0.0.1:0 $flags >>"$WORK/$label.log" 2>&1 </dev/null &
       ;;
     # shellcheck disable=SC2086 # Words.
     *) compat-tests/kafka/broker "$port" "$WORK/data" file.delete.delay.ms=1000 $options >>"$WORK/$label.log" 2>&1 </dev/null & ;;

@@ -17,6 +17,8 @@ pub(crate) struct Addresses {
     pub(crate) kafka: SocketAddr,
     /// For HTTP.
     pub(crate) http: SocketAddr,
+    /// For PostgreSQL clients.
+    pub(crate) postgres: Option<SocketAddr>,
 }
 
 /// Prints it to standard output.
@@ -32,20 +34,24 @@ pub(crate) fn print(
 }
 
 fn text(addresses: &Addresses, advertised: &Endpoint, data: &Path, took: Duration) -> String {
-    let Addresses { kafka, http } = addresses;
+    let Addresses { kafka, http, postgres } = addresses;
     let boot = broker::config::listeners::join_host_port(&advertised.host, advertised.port);
     let reach = if kafka.ip().is_loopback() {
         "bound to loopback: only this machine can connect"
     } else {
         "reachable from the network, without encryption or authentication"
     };
+    let sql = postgres.map_or_else(String::new, |address| {
+        let (host, port) = (address.ip(), address.port());
+        format!("\n  SQL    {address}   psql -h {host} -p {port}")
+    });
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write!(
         text,
         "\nStreamHouse {version}\n\
          \n  Kafka  {kafka}   ({reach})\
-         \n  HTTP   http://{http}   /metrics /health /ready /live\
+         \n  HTTP   http://{http}   /metrics /health /ready /live{sql}\
          \n  data   {data}\n\
          \nTry it:\n\
          \n  kafka-topics --bootstrap-server {boot} --create --topic hello --partitions 3\
@@ -67,8 +73,11 @@ mod tests {
     use super::*;
 
     fn banner(kafka: &str) -> String {
-        let addresses =
-            Addresses { kafka: kafka.parse().unwrap(), http: "127.0.0.1:8080".parse().unwrap() };
+        let addresses = Addresses {
+            kafka: kafka.parse().unwrap(),
+            http: "127.0.0.1:8080".parse().unwrap(),
+            postgres: Some("127.0.0.1:5433".parse().unwrap()),
+        };
         let advertised =
             Endpoint { listener: "PLAINTEXT".to_owned(), host: "h.test".to_owned(), port: 1 };
         text(&addresses, &advertised, Path::new("/data"), Duration::from_millis(120))
@@ -78,6 +87,7 @@ mod tests {
     fn says_who_can_connect_and_how() {
         let loopback = banner("127.0.0.1:9092");
         assert!(loopback.contains("only this machine can connect"));
+        assert!(loopback.contains("psql -h 127.0.0.1 -p 5433"));
         assert!(loopback.contains("kcat -C -b h.test:1 -t hello"));
         assert!(loopback.ends_with("ready in 0.12 s\n"));
         assert!(banner("0.0.0.0:9092").contains("without encryption or authentication"));

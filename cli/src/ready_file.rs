@@ -32,6 +32,7 @@ fn write(path: &Path, addresses: &Addresses) -> io::Result<()> {
         "pid": std::process::id(),
         "kafka": addresses.kafka.to_string(),
         "http": addresses.http.to_string(),
+        "postgres": addresses.postgres.map(|address| address.to_string()),
     });
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
@@ -61,11 +62,13 @@ mod tests {
         let addresses = Addresses {
             kafka: "127.0.0.1:9092".parse().unwrap(),
             http: "127.0.0.1:8080".parse().unwrap(),
+            postgres: None,
         };
         let ready = ReadyFile::write(&path, &addresses).unwrap();
         let body: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(body["kafka"], "127.0.0.1:9092");
+        assert_eq!(body["postgres"], serde_json::Value::Null);
         assert_eq!(body["pid"], std::process::id());
         drop(ready);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -5,11 +5,12 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use broker::{config::broker::QueryConfig, context::Broker, tables::TableTopics};
-use common::{clock::SharedClock, spawn::Spawner};
+use common::{clock::SharedClock, rng::Rng, spawn::Spawner};
 use lakehouse_sink::{Sink, SinkDeps, TableStore};
 use query::{
     QueryEngine, QueryOptions,
     http::{Parts, Slot},
+    pg::{PgListener, PgServer},
 };
 use storage::object_store::ObjectStorage;
 use table::catalog::TableCatalog;
@@ -23,7 +24,7 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Starts writing tables, and opens SQL in `slot`.
+    /// Starts writing tables, and opens SQL in `slot` and, if there is one, on `postgres`.
     pub(crate) fn start(
         broker: &Broker,
         objects: &ObjectStorage,
@@ -31,7 +32,7 @@ impl Tables {
         spill: &Path,
         config: &QueryConfig,
         (clock, spawner): (&SharedClock, &Spawner),
-        slot: &Slot,
+        (slot, postgres): (&Slot, Option<PgListener>),
     ) -> anyhow::Result<Self> {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads)
@@ -57,9 +58,9 @@ impl Tables {
             parallelism: config.threads,
         };
         let engine = QueryEngine::new(Arc::clone(&catalog), store, options)?;
-        let engine = engine.with_clock(Arc::clone(clock));
+        let engine = Arc::new(engine.with_clock(Arc::clone(clock)));
         let parts = Parts {
-            engine: Arc::new(engine),
+            engine: Arc::clone(&engine),
             catalog,
             sink: Arc::clone(&sink),
             clock: Arc::clone(clock),
@@ -69,6 +70,10 @@ impl Tables {
         let running = Arc::clone(&sink);
         let guard = threads.enter();
         spawner.spawn("sink", running.run());
+        if let Some(listener) = postgres {
+            let server = PgServer::new(engine, Rng::from_os(), spawner.clone());
+            spawner.spawn("postgres-listener", server.serve(listener));
+        }
         drop(guard);
         Ok(Self { sink, threads })
     }

@@ -86,7 +86,16 @@ fn stderr(child: &mut Child) -> String {
 fn command(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamhouse"));
     command
-        .args(["start", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"])
+        .args([
+            "start",
+            "--kafka",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--postgres",
+            "127.0.0.1:0",
+            "--data",
+        ])
         .arg(data)
         .args(["-o", "streamhouse.wal.file.bytes=1048576"])
         .env_remove("RUST_LOG");

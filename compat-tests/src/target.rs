@@ -102,6 +102,7 @@ pub struct Broker {
     options: Options,
     kafka: SocketAddr,
     http: Option<String>,
+    postgres: Option<String>,
     /// `None` once it ended and its status was taken.
     child: Option<Child>,
     /// The broker's own process, which under a wrapper is not `child`.
@@ -132,6 +133,7 @@ impl Broker {
             options,
             kafka,
             http: None,
+            postgres: None,
             child: None,
             pid: 0,
             started_in: Duration::ZERO,
@@ -160,6 +162,11 @@ impl Broker {
     /// `host:port` of the HTTP endpoints; `None` for Apache Kafka.
     pub fn http(&self) -> Option<&str> {
         self.http.as_deref()
+    }
+
+    /// `host:port` for clients of PostgreSQL; `None` for Apache Kafka.
+    pub fn postgres(&self) -> Option<&str> {
+        self.postgres.as_deref()
     }
 
     /// The broker's process id.
@@ -286,7 +293,7 @@ impl Broker {
         command.args(&words[1..]).arg("start");
         command.arg("--data").arg(&self.options.data);
         command.arg("--kafka").arg(self.kafka.to_string());
-        command.args(["--http", "127.0.0.1:0"]);
+        command.args(["--http", "127.0.0.1:0", "--postgres", "127.0.0.1:0"]);
         command.arg("--ready-file").arg(&ready_file);
         for setting in &self.options.settings {
             command.args(["-o", setting]);
@@ -312,6 +319,7 @@ impl Broker {
         let text = |key: &str| ready[key].as_str().map(str::to_owned);
         self.kafka = text("kafka").context("ready file has no kafka address")?.parse()?;
         self.http = text("http");
+        self.postgres = text("postgres");
         self.pid = u32::try_from(ready["pid"].as_u64().context("ready file has no pid")?)?;
         Ok(())
     }

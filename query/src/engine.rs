@@ -6,6 +6,7 @@ use arrow::datatypes::SchemaRef;
 use common::clock::{SharedClock, SystemClock};
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider},
+    common::ParamValues,
     execution::{
         SendableRecordBatchStream, SessionStateBuilder, TaskContext,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
@@ -33,8 +34,8 @@ use crate::{
 };
 
 /// The catalog and schema that unqualified names are looked up in, as PostgreSQL's clients expect.
-const CATALOG: &str = "streamhouse";
-const SCHEMA: &str = "public";
+pub(crate) const CATALOG: &str = "streamhouse";
+pub(crate) const SCHEMA: &str = "public";
 /// The longest a query may take where it does not say.
 pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
@@ -157,6 +158,20 @@ impl QueryEngine {
     /// [`QueryError`].
     pub async fn query_within(&self, sql: &str, time: Duration) -> Result<Answer, QueryError> {
         let statement = statement::parse(sql)?;
+        let context = self.session_within(time)?;
+        self.run(&context, sql, statement, None, time).await
+    }
+
+    /// Runs a statement that [`statement::check`] let through, within a session, with values for
+    /// its parameters; `time` bounds the time until it has started.
+    pub(crate) async fn run(
+        &self,
+        context: &SessionContext,
+        sql: &str,
+        statement: Statement,
+        values: Option<&ParamValues>,
+        time: Duration,
+    ) -> Result<Answer, QueryError> {
         let ticket = self.queries.begin(sql);
         // Before there is a permit: others may run while this one waits.
         let waits = travel::waits(&statement).map_err(|error| QueryError::Plan(error.into()))?;
@@ -168,8 +183,10 @@ impl QueryEngine {
         let permit = self.permit()?;
         let limit_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let planned = timeout(time, async {
-            let context = self.session_within(time)?;
-            let plan = plan(&context, statement).await?;
+            let mut plan = plan(context, statement).await?;
+            if let Some(values) = values {
+                plan = plan.replace_params_with_values(values).map_err(QueryError::Plan)?;
+            }
             let frame = context.execute_logical_plan(plan).await.map_err(QueryError::Plan)?;
             let tasks = frame.task_ctx();
             let plan = frame.create_physical_plan().await.map_err(QueryError::Execution)?;
@@ -184,6 +201,11 @@ impl QueryEngine {
     pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         permit.map_err(|_| QueryError::Busy(self.options.queries_max))
+    }
+
+    /// What queries see.
+    pub(crate) fn tables(&self) -> &Arc<Tables> {
+        &self.tables
     }
 
     /// A session that sees the tables and waits for records for some time.

@@ -1,6 +1,7 @@
 //! Why a statement has no answer, with its SQLSTATE.
 
-use datafusion::error::DataFusionError;
+use arrow::error::ArrowError;
+use datafusion::{common::SchemaError, error::DataFusionError};
 use lakehouse_sink::SinkError;
 use table::table::TableError;
 
@@ -34,7 +35,7 @@ pub enum QueryError {
     Busy(usize),
     /// Its answer could not be written.
     #[error("writing the answer: {0}")]
-    Output(#[from] arrow::error::ArrowError),
+    Output(#[from] ArrowError),
 }
 
 impl QueryError {
@@ -45,15 +46,72 @@ impl QueryError {
             Self::Syntax(_) => "42601",
             Self::ReadOnly(_) => "25006",
             Self::NotOne(_) => "42601",
-            Self::Plan(error) => view_error(error).map_or("42000", ViewError::sql_state),
-            Self::Execution(error) => match error.find_root() {
-                DataFusionError::ResourcesExhausted(_) => "53200",
-                root => view_error(root).map_or("XX000", ViewError::sql_state),
-            },
-            Self::Output(_) => "XX000",
+            Self::Plan(error) => plan_state(error.find_root()),
+            Self::Execution(error) => execution_state(error.find_root()),
+            Self::Output(error) => arrow_state(error),
             Self::Timeout { .. } => "57014",
             Self::Busy(_) => "53300",
         }
+    }
+
+    /// Where in the statement's text, as (line, column) from one, if that is known.
+    pub(crate) fn place(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Plan(error) => {
+                let start = error.diagnostic()?.span?.start;
+                Some((start.line, start.column))
+            }
+            Self::Syntax(message) => parser_place(message),
+            _ => None,
+        }
+    }
+}
+
+/// From ` at Line: 1, Column: 8`, which the parser puts at the end.
+fn parser_place(message: &str) -> Option<(u64, u64)> {
+    let (_, place) = message.rsplit_once("at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    let digits = column.find(|c: char| !c.is_ascii_digit()).unwrap_or(column.len());
+    Some((line.parse().ok()?, column[..digits].parse().ok()?))
+}
+
+fn plan_state(root: &DataFusionError) -> &'static str {
+    match root {
+        DataFusionError::SchemaError(error, _) => match error.as_ref() {
+            SchemaError::FieldNotFound { .. } => "42703",
+            SchemaError::AmbiguousReference { .. } => "42702",
+            SchemaError::DuplicateQualifiedField { .. }
+            | SchemaError::DuplicateUnqualifiedField { .. } => "42701",
+        },
+        DataFusionError::Plan(message) if message.contains("not found") => {
+            let is_table = message.contains("table '") || message.contains("table \"");
+            if is_table { "42P01" } else { "42000" }
+        }
+        DataFusionError::Plan(message) if message.contains("Invalid function") => "42883",
+        DataFusionError::Plan(message) if message.contains("coerc") => "42804",
+        DataFusionError::NotImplemented(_) => "0A000",
+        DataFusionError::SQL(..) => "42601",
+        DataFusionError::Plan(_) => "42000",
+        other => execution_state(other),
+    }
+}
+
+fn execution_state(root: &DataFusionError) -> &'static str {
+    match root {
+        DataFusionError::ResourcesExhausted(_) => "53200",
+        DataFusionError::NotImplemented(_) => "0A000",
+        DataFusionError::ArrowError(error, _) => arrow_state(error),
+        other => view_error(other).map_or("XX000", ViewError::sql_state),
+    }
+}
+
+fn arrow_state(error: &ArrowError) -> &'static str {
+    match error {
+        ArrowError::DivideByZero => "22012",
+        ArrowError::ArithmeticOverflow(_) => "22003",
+        ArrowError::CastError(_) | ArrowError::ParseError(_) => "22P02",
+        ArrowError::NotYetImplemented(_) => "0A000",
+        _ => "XX000",
     }
 }
 

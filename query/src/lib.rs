@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  POST /api/v1/query ─┐                       ┌─▶ Delta files up to the snapshot's offset vector
-//!  streamhouse sql ────┴─▶ engine ─▶ view ─────┤
-//!                          (DataFusion)        └─▶ tail: the log from there to the last stable offset
+//!  streamhouse sql ────┼─▶ engine ─▶ view ─────┤
+//!  PostgreSQL's wire ──┘   (DataFusion)        └─▶ tail: the log from there to the last stable offset
 //! ```
 //!
 //! A name may carry a moment ([`travel`]): a version, a time, offsets, or offsets to wait for. Topics
@@ -19,6 +19,7 @@ mod engine;
 mod error;
 pub mod http;
 mod output;
+pub mod pg;
 mod running;
 mod statement;
 mod tail;

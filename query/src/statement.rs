@@ -42,7 +42,7 @@ pub(crate) fn statements(sql: &str) -> Result<VecDeque<Statement>, QueryError> {
 }
 
 /// What else the planner would let through is refused by the session: it has nothing to write to.
-fn check(statement: &Statement) -> Result<(), QueryError> {
+pub(crate) fn check(statement: &Statement) -> Result<(), QueryError> {
     match statement {
         Statement::Explain(explain) => check(&explain.statement),
         Statement::Statement(inner) => match inner.as_ref() {
@@ -72,7 +72,7 @@ fn check_query(query: &ast::Query) -> Result<(), QueryError> {
 }
 
 /// By its first words.
-fn refused(statement: &str) -> QueryError {
+pub(crate) fn refused(statement: &str) -> QueryError {
     let words: Vec<_> = statement.split_whitespace().take(2).collect();
     QueryError::ReadOnly(words.join(" "))
 }

@@ -81,6 +81,8 @@ pub struct BrokerConfig {
     pub advertised: Listener,
     /// `streamhouse.http.listener`, as host:port.
     pub http: String,
+    /// `streamhouse.postgres.listener`, as host:port; `None` where it is empty.
+    pub postgres: Option<String>,
     /// `streamhouse.data.dir`, or Kafka's `log.dirs` or `log.dir` where only they are set.
     pub data_dir: PathBuf,
     /// `streamhouse.log.format`.
@@ -122,6 +124,8 @@ impl BrokerConfig {
         Ok(Self {
             node_id: read_node_id(read)?,
             http: read.text("streamhouse.http.listener")?,
+            postgres: Some(read.text("streamhouse.postgres.listener")?)
+                .filter(|address| !address.is_empty()),
             data_dir: read_data_dir(read)?,
             log_format: match read.text("streamhouse.log.format")?.as_str() {
                 "json" => LogFormat::Json,

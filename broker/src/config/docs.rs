@@ -33,7 +33,7 @@ const INTRODUCTION: &str = "\
 
 A broker needs none of this. What is set is taken, strongest first, from
 
-1. flags: `-o key=value`, and `--data`, `--kafka`, `--http`, `--ready-file`, `--log-format`, which
+1. flags: `-o key=value`, and `--data`, `--kafka`, `--http`, `--postgres`, `--ready-file`, `--log-format`, which
    stand for keys below,
 2. environment variables: `STREAMHOUSE_` and the key in capitals with `_` for `.`, without a leading
    `streamhouse.`: `STREAMHOUSE_LOG_RETENTION_MS`, `STREAMHOUSE_DATA_DIR`,

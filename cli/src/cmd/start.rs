@@ -30,7 +30,7 @@ use common::{
     spawn::{Fatal, Spawner},
 };
 use metadata::SqliteStore;
-use query::http::Slot;
+use query::{http::Slot, pg::PgListener};
 use storage::{
     object_store::{ObjectStorage, StorageOptions},
     wal::OsWalFs,
@@ -60,13 +60,16 @@ pub(crate) struct Start {
     /// Address of SQL (/api/v1/query), /metrics, /health, /ready and /live [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     http: Option<String>,
+    /// Address of SQL for PostgreSQL clients [default: 127.0.0.1:5433]
+    #[arg(long, value_name = "ADDR:PORT")]
+    postgres: Option<String>,
     /// File in the syntax of Kafka's server.properties
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key; may be repeated
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE")]
     options: Vec<String>,
-    /// File that gets {"pid", "kafka", "http"} as JSON once the broker serves
+    /// File that gets {"pid", "kafka", "http", "postgres"} as JSON once the broker serves
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
     /// How log lines are written [default: text]
@@ -130,6 +133,7 @@ impl Start {
             ("--data", "streamhouse.data.dir", self.data.as_ref().map(path)),
             ("--kafka", "listeners", self.kafka.as_ref().map(|a| format!("PLAINTEXT://{a}"))),
             ("--http", "streamhouse.http.listener", self.http.clone()),
+            ("--postgres", "streamhouse.postgres.listener", self.postgres.clone()),
             ("--ready-file", "streamhouse.ready.file", self.ready_file.as_ref().map(path)),
             ("--log-format", "streamhouse.log.format", format),
         ];
@@ -163,7 +167,12 @@ impl Process {
         let data_dir = DataDir::open(&self.config.data_dir)?;
         let kafka = self.bind_kafka().await?;
         let http = self.bind_http().await?;
-        let addresses = Addresses { kafka: kafka.local_addr(), http: http.local_addr() };
+        let postgres = self.bind_postgres().await?;
+        let addresses = Addresses {
+            kafka: kafka.local_addr(),
+            http: http.local_addr(),
+            postgres: postgres.as_ref().map(PgListener::local_addr),
+        };
         let spawner = Spawner::threads(Fatal::abort_process());
         let status = Status::new(http::install_recorder()?, Arc::clone(&clock));
         let (http_stop, http_stopped) = oneshot::channel::<()>();
@@ -199,7 +208,7 @@ impl Process {
             &data_dir.spill()?,
             &self.config.query,
             (&clock, &spawner),
-            &sql,
+            (&sql, postgres),
         )?;
         Server::new(Arc::clone(&broker)).listen(kafka);
         status.serving(Arc::clone(&broker));
@@ -240,6 +249,17 @@ impl Process {
                 "binding {address} for HTTP (--http ADDR:PORT takes another, port 0 a free one)"
             )
         })
+    }
+
+    async fn bind_postgres(&self) -> anyhow::Result<Option<PgListener>> {
+        let Some(address) = &self.config.postgres else { return Ok(None) };
+        let address = resolve(address)?;
+        let listener = PgListener::bind(address).await.with_context(|| {
+            format!(
+                "binding {address} for PostgreSQL clients (--postgres ADDR:PORT takes another, port 0 a free one)"
+            )
+        })?;
+        Ok(Some(listener))
     }
 
     fn object_store_url(&self, data_dir: &DataDir) -> String {
@@ -310,6 +330,7 @@ impl Process {
         info!(
             kafka = %addresses.kafka,
             http = %addresses.http,
+            postgres = addresses.postgres.map(|address| address.to_string()),
             advertised = format!("{}:{}", advertised.host, advertised.port),
             data = %data_dir.path().display(),
             took_ms = took.as_millis(),
@@ -380,6 +401,8 @@ mod tests {
             "0.0.0.0:19092",
             "--http",
             "127.0.0.1:0",
+            "--postgres",
+            "127.0.0.1:5432",
             "--data",
             "/d",
             "--log-format",
@@ -393,6 +416,7 @@ mod tests {
                 pair("streamhouse.data.dir", "/d"),
                 pair("listeners", "PLAINTEXT://0.0.0.0:19092"),
                 pair("streamhouse.http.listener", "127.0.0.1:0"),
+                pair("streamhouse.postgres.listener", "127.0.0.1:5432"),
                 pair("streamhouse.log.format", "json"),
                 pair("num.partitions", "3"),
                 pair("advertised.listeners", "PLAINTEXT://h:1"),

@@ -28,6 +28,7 @@ mod librdkafka;
 mod mirror;
 mod object_class;
 mod operations;
+mod postgres;
 mod power_loss;
 mod restart;
 mod streams;

@@ -21,7 +21,10 @@ fn is_kafka() -> bool {
 /// `streamhouse start` that must refuse; its output.
 fn refused(data: &Path, more: &[&str]) -> String {
     let mut command = Command::new(streamhouse_binary().unwrap());
-    command.args(["start", "--http", "127.0.0.1:0", "--data"]).arg(data).args(more);
+    command
+        .args(["start", "--http", "127.0.0.1:0", "--postgres", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .args(more);
     if !more.contains(&"--kafka") {
         command.args(["--kafka", "127.0.0.1:0"]);
     }

@@ -60,6 +60,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Object store: s3://bucket/prefix, gs://…, az://…, file:///…; without it the data directory.";
     "streamhouse.object.upload.concurrency" Int = Some("4"), Between(1, 64), ReadOnly, Acts:
         "Most uploads at a time.";
+    "streamhouse.postgres.listener" String = Some("127.0.0.1:5433"), Any, ReadOnly, Acts:
+        "Address of SQL over PostgreSQL's wire protocol; port 0 picks a free one, nothing is no such listener.";
     "streamhouse.query.concurrency" Int = Some("8"), Between(1, 1024), ReadOnly, Acts:
         "Queries that may run at once; further ones are refused.";
     "streamhouse.query.memory.bytes" Long = Some("536870912"), AtLeast(16_777_216), ReadOnly, Acts:

@@ -54,6 +54,7 @@ final class BrokerProcess {
             "--data", directory.resolve("data").toString(),
             "--kafka", "localhost:" + port,
             "--http", "127.0.0.1:0",
+            "--postgres", "127.0.0.1:0",
             "--ready-file", ready.toString()));
         options.forEach(option -> command.addAll(List.of("-o", option)));
         File log = directory.resolve("log").toFile();

@@ -150,7 +150,7 @@ def with_sqlalchemy(host, port, topic, expected):
 
     engine = sqlalchemy.create_engine(f"postgresql+psycopg://me@{host}:{port}/flights")
     inspector = sqlalchemy.inspect(engine)
-    assert inspector.get_table_names() == [topic] and inspector.get_view_names() == [], inspector.get_table_names()
+    assert topic in inspector.get_table_names() and inspector.get_view_names() == [], inspector.get_table_names()
     assert "public" in inspector.get_schema_names()
     kinds = {column["name"]: str(column["type"]) for column in inspector.get_columns(topic)}
     assert (kinds["carrier"], kinds["dep_delay"], kinds["note"]) == ("TEXT", "BIGINT", "JSON"), kinds
@@ -202,7 +202,7 @@ def with_duckdb(host, port, topic, expected):
     same(connection.execute(BY_CARRIER.format(f"remote.{topic}")).fetchall(), expected, "DuckDB")
     zz = connection.execute(f"select note, codes, dep_delay from remote.{topic} where carrier = 'ZZ'").fetchone()
     assert json.loads(zz[0]) == NOTE["note"] and zz[1:] == (NOTE["codes"], None), zz
-    everything = connection.execute(f"select * from remote.{topic}").fetch_arrow_table()
+    everything = connection.execute(f"select * from remote.{topic}").to_arrow_table()
     assert everything.num_rows == COUNT, everything.num_rows
     pushed = connection.execute(f"select * from postgres_query('remote', 'select count(*) from {topic}')").fetchone()
     assert pushed == (COUNT,), pushed

@@ -69,7 +69,7 @@ impl Prepared {
             Planned::Statement(statement) => declared(statement),
             _ => BTreeMap::new(),
         };
-        let (plan, fields) = described(context, statement, hints).await?;
+        let (plan, fields) = described(context, statement, hints, &declared).await?;
         let count = fields.len().max(hints.len());
         let parameters = (0..count).map(|index| {
             let field = fields.get(index).cloned().flatten();
@@ -140,14 +140,16 @@ async fn described(
     context: &SessionContext,
     statement: &mut Box<Planned>,
     hints: &[Type],
+    declared: &BTreeMap<usize, Type>,
 ) -> Result<(LogicalPlan, Vec<Option<Field>>), PgError> {
+    let known = |index: usize| hint(hints, index).or_else(|| declared.get(&index).cloned());
     let first = inferred(context, statement).await;
     let open: Vec<Option<Type>> = match &first {
         Ok((_, fields)) if fields.iter().all(Option::is_some) => return first.map_err(Into::into),
         Ok((_, fields)) => {
             let kind = |index, field: &Option<Field>| match field {
                 Some(_) => None,
-                None => Some(hint(hints, index).unwrap_or(Type::TEXT)),
+                None => Some(known(index).unwrap_or(Type::TEXT)),
             };
             fields.iter().enumerate().map(|(index, field)| kind(index, field)).collect()
         }

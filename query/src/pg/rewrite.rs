@@ -232,12 +232,22 @@ fn cast(expr: Expr, data_type: DataType) -> Expr {
     }
 }
 
-/// The types to which a statement casts its parameters, by their index.
+/// The types to which a statement casts its parameters, by their index. What a value is looked
+/// for in (`x = ANY($1)`) is an array; of text, if nobody says otherwise.
 pub(super) fn declared(statement: &Statement) -> BTreeMap<usize, Type> {
     struct Casts(BTreeMap<usize, Type>);
     impl Visitor for Casts {
         type Break = ();
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr
+                && is_call(function, &["array_contains"])
+                && let FunctionArguments::List(list) = &function.args
+                && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) =
+                    list.args.first()
+                && let Some(index) = index(&value.value)
+            {
+                self.0.entry(index).or_insert(Type::TEXT_ARRAY);
+            }
             if let Expr::Cast { expr, data_type, .. } = expr
                 && let Expr::Value(value) = expr.as_ref()
                 && let Some(index) = index(&value.value)
@@ -314,7 +324,7 @@ fn plain_name(kind: &Type) -> &'static str {
     }
 }
 
-/// Whether an expression calls a function of this name, for tests of the parts.
+/// Whether an expression calls a function of one of these names.
 fn is_call(function: &Function, names: &[&str]) -> bool {
     names.iter().any(|name| last(&function.name).eq_ignore_ascii_case(name))
 }

@@ -68,6 +68,7 @@ async fn parameters_have_the_types_that_clients_name_or_statements_show() {
         ("select $1::bigint + 1", &[], &[INT8], &["7"], "8"),
         ("select n from t where s = $1", &[], &[TEXT], &["b"], "2"),
         ("select n from t where s = any($1)", &[TEXT_ARRAY], &[TEXT_ARRAY], &["{b,c}"], "2"),
+        ("select n from t where s = any($1)", &[], &[TEXT_ARRAY], &["{b,c}"], "2"),
         ("select n from t where n < $1", &[FLOAT8], &[FLOAT8], &["1.5"], "1"),
         ("select n from t order by n limit $1", &[], &[INT8], &["1"], "1"),
     ] {

@@ -197,6 +197,12 @@ impl QueryEngine {
         start(plan, tasks, permit, ticket)
     }
 
+    /// How many queries hold a place among those that run at once.
+    #[must_use]
+    pub fn places_taken(&self) -> usize {
+        self.options.queries_max.saturating_sub(self.permits.available_permits())
+    }
+
     /// A place among the queries that run at once.
     pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();

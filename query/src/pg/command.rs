@@ -55,7 +55,7 @@ pub(super) enum Command {
     Prepare {
         name: String,
         types: Vec<ast::DataType>,
-        command: Box<Command>,
+        command: Box<Self>,
     },
     Execute {
         name: String,

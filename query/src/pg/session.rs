@@ -203,7 +203,7 @@ impl Session {
                 tag
             }
             Command::Prepare { name, types, command } => {
-                let hints = types.iter().map(|kind| params::sql_type(kind)).collect::<Vec<_>>();
+                let hints = types.iter().map(params::sql_type).collect::<Vec<_>>();
                 let prepared =
                     Prepared::planned(&self.context, command.as_ref().clone(), &hints, 0).await?;
                 self.keep(name, prepared)?;

@@ -230,7 +230,7 @@ fn millis(value: &str) -> Option<u64> {
 /// In the largest unit that fits, as PostgreSQL shows it.
 fn show(millis: u64) -> String {
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
-    match units.iter().find(|(unit, _)| millis > 0 && millis % unit == 0) {
+    match units.iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{}{name}", millis / unit),
         None if millis == 0 => "0".to_owned(),
         None => format!("{millis}ms"),

@@ -159,11 +159,11 @@ fn parse_opening(body: &mut BytesMut) -> Result<Opening, FrameError> {
     let broken = || FrameError::Broken("invalid startup packet".to_owned());
     let mut body = Body(std::mem::take(body));
     match body.i32().map_err(|_| broken())? {
-        SSL_REQUEST => return Ok(Opening::Ssl),
-        GSS_REQUEST => return Ok(Opening::Gss),
+        SSL_REQUEST => Ok(Opening::Ssl),
+        GSS_REQUEST => Ok(Opening::Gss),
         CANCEL_REQUEST => {
             let process = body.i32().map_err(|_| broken())?;
-            return Ok(Opening::Cancel { process, secret: body.i32().map_err(|_| broken())? });
+            Ok(Opening::Cancel { process, secret: body.i32().map_err(|_| broken())? })
         }
         version => {
             let [a, b, c, d] = version.to_be_bytes();

@@ -1,3 +1,4 @@
+//! Values in text and binary, there and back.
 #![allow(clippy::unwrap_used)]
 
 use arrow::{

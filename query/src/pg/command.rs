@@ -83,7 +83,7 @@ pub(super) enum Command {
 /// Takes a message apart.
 pub(super) fn parse(sql: &str, rewriter: &Rewriter) -> Result<Vec<Command>, PgError> {
     let statements = rewriter.parse(sql, parse_statements)?;
-    statements.into_iter().map(|statement| command(statement, rewriter)).collect()
+    statements.into_iter().map(command).collect()
 }
 
 /// The statements of a message.
@@ -111,7 +111,7 @@ pub(super) fn parse_statements(sql: &str) -> Result<Vec<Statement>, PgError> {
     parser.parse_statements().map_err(|error| syntax(error.to_string()))
 }
 
-fn command(statement: Statement, rewriter: &Rewriter) -> Result<Command, PgError> {
+fn command(statement: Statement) -> Result<Command, PgError> {
     Ok(match statement {
         Statement::Copy {
             source,
@@ -155,7 +155,7 @@ fn command(statement: Statement, rewriter: &Rewriter) -> Result<Command, PgError
         Statement::Prepare { name, data_types, statement } => Command::Prepare {
             name: name.value,
             types: data_types,
-            command: Box::new(command(*statement, rewriter)?),
+            command: Box::new(command(*statement)?),
         },
         Statement::Execute { name: Some(name), parameters, immediate: false, .. } => {
             Command::Execute { name: plain(&name), arguments: parameters }

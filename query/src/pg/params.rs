@@ -333,18 +333,18 @@ mod tests {
 
     use super::*;
 
-    fn text(kind: Type, value: &str) -> ScalarValue {
-        decode(0, &kind, false, Some(value.as_bytes())).unwrap()
+    fn text(kind: &Type, value: &str) -> ScalarValue {
+        decode(0, kind, false, Some(value.as_bytes())).unwrap()
     }
 
     #[test]
     fn text_is_read_by_its_type() {
-        assert_eq!(text(Type::INT8, " 7 "), ScalarValue::Int64(Some(7)));
-        assert_eq!(text(Type::BOOL, "t"), ScalarValue::Boolean(Some(true)));
-        assert_eq!(text(Type::TEXT, " a "), ScalarValue::Utf8(Some(" a ".to_owned())));
-        assert_eq!(text(Type::BYTEA, "\\x0aff"), ScalarValue::Binary(Some(vec![10, 255])));
-        assert_eq!(text(Type::NUMERIC, "-1.50"), ScalarValue::Decimal128(Some(-150), 3, 2));
-        assert_eq!(text(Type::DATE, "1970-01-02"), ScalarValue::Date32(Some(1)));
+        assert_eq!(text(&Type::INT8, " 7 "), ScalarValue::Int64(Some(7)));
+        assert_eq!(text(&Type::BOOL, "t"), ScalarValue::Boolean(Some(true)));
+        assert_eq!(text(&Type::TEXT, " a "), ScalarValue::Utf8(Some(" a ".to_owned())));
+        assert_eq!(text(&Type::BYTEA, "\\x0aff"), ScalarValue::Binary(Some(vec![10, 255])));
+        assert_eq!(text(&Type::NUMERIC, "-1.50"), ScalarValue::Decimal128(Some(-150), 3, 2));
+        assert_eq!(text(&Type::DATE, "1970-01-02"), ScalarValue::Date32(Some(1)));
         let error = decode(1, &Type::INT4, false, Some(b"x")).unwrap_err();
         assert_eq!(error.state(), "22P02");
         assert!(error.to_string().contains("$2"), "{error}");

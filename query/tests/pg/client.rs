@@ -219,7 +219,7 @@ impl Client {
                 self.process = key.pid;
                 self.secret = match key.secret_key {
                     pgwire::messages::startup::SecretKey::I32(secret) => secret,
-                    other => panic!("{other:?}"),
+                    other @ pgwire::messages::startup::SecretKey::Bytes(_) => panic!("{other:?}"),
                 };
                 'K'
             }

@@ -59,7 +59,8 @@ async fn settings_come_with_the_first_packet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_be_served_is_told_why() {
     let house = House::new().await;
-    let cases: [(i32, &[(&str, &str)], &str); 5] = [
+    type Case = (i32, &'static [(&'static str, &'static str)], &'static str);
+    let cases: [Case; 5] = [
         (VERSION_3, &[("database", "x")], "28000"),
         (131_072, &[("user", "me")], "0A000"),
         (VERSION_3, &[("user", "me"), ("replication", "database")], "0A000"),

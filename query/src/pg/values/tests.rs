@@ -12,7 +12,8 @@ use arrow::{
 
 use super::*;
 
-fn written(array: ArrayRef, zone: Option<&str>, binary: bool) -> Vec<Option<Vec<u8>>> {
+fn written(array: impl Array + 'static, zone: Option<&str>, binary: bool) -> Vec<Option<Vec<u8>>> {
+    let array: ArrayRef = Arc::new(array);
     let field = Arc::new(Field::new("c", array.data_type().clone(), true));
     let writer = Writer::new(&field, zone.map(|zone| zone.parse().unwrap()));
     let array = writer.prepare(&array).unwrap();
@@ -28,7 +29,7 @@ fn written(array: ArrayRef, zone: Option<&str>, binary: bool) -> Vec<Option<Vec<
 }
 
 fn texts(array: impl Array + 'static) -> Vec<String> {
-    let cells = written(Arc::new(array), None, false);
+    let cells = written(array, None, false);
     let text = |cell: Option<Vec<u8>>| match cell {
         Some(cell) => String::from_utf8(cell).unwrap(),
         None => "∅".to_owned(),
@@ -55,10 +56,10 @@ fn points_in_time_are_shown_in_the_sessions_zone() {
     assert_eq!(texts(local.clone()), ["2013-01-01 00:00:00.5"]);
     let point = local.with_timezone("UTC");
     assert_eq!(texts(point.clone()), ["2013-01-01 00:00:00.5+00"]);
-    let shown = written(Arc::new(point), Some("America/New_York"), false);
+    let shown = written(point, Some("America/New_York"), false);
     assert_eq!(shown, [Some(b"2012-12-31 19:00:00.5-05".to_vec())]);
     let nanos = TimestampNanosecondArray::from(vec![micros * 1000]).with_timezone("UTC");
-    let shown = written(Arc::new(nanos), Some("+05:30"), false);
+    let shown = written(nanos, Some("+05:30"), false);
     assert_eq!(shown, [Some(b"2013-01-01 05:30:00.5+05:30".to_vec())]);
 }
 
@@ -70,7 +71,7 @@ fn lists_and_structs_are_arrays_and_json() {
         None,
     ]);
     assert_eq!(texts(lists.clone()), ["{1,NULL}", "{}", "∅"]);
-    let binary = written(Arc::new(lists), None, true);
+    let binary = written(lists, None, true);
     let expected: Vec<u8> =
         [1_i32, 1, 20, 2, 1, 8, 0, 1, -1].iter().flat_map(|word| word.to_be_bytes()).collect();
     assert_eq!(binary[0].as_ref().unwrap(), &expected);
@@ -92,6 +93,6 @@ fn lists_and_structs_are_arrays_and_json() {
 #[test]
 fn binary_times_count_from_2000() {
     let points = TimestampMicrosecondArray::from(vec![EPOCH_MICROS + 7]).with_timezone("UTC");
-    let written = written(Arc::new(points), None, true);
+    let written = written(points, None, true);
     assert_eq!(written, [Some(7_i64.to_be_bytes().to_vec())]);
 }

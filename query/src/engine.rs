@@ -31,6 +31,7 @@ use crate::{
     error::QueryError,
     running::{Queries, Ticket},
     statement, travel,
+    yielding::Yielding,
 };
 
 /// The catalog and schema that unqualified names are looked up in, as PostgreSQL's clients expect.
@@ -225,6 +226,7 @@ impl QueryEngine {
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
         let context = SessionContext::new_with_state(state);
         let catalog = MemoryCatalogProvider::new();

@@ -28,6 +28,7 @@ mod travel;
 mod upsert;
 mod view;
 mod wait;
+mod yielding;
 
 pub use crate::{
     engine::{Answer, QueryEngine, QueryOptions},

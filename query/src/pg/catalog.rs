@@ -3,7 +3,10 @@
 //! One for all sessions, so that a table keeps its OID from one connection to the next. What we
 //! never have (indexes, constraints, …) is empty here, where the crate shows a PostgreSQL's own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -31,7 +34,7 @@ use tracing::warn;
 use self::{
     attributes::Attributes, classes::Classes, databases::Databases, information::Information,
 };
-use super::session::Identity;
+use super::{session::Identity, settings::Settings};
 use crate::{
     catalog::{QuerySchema, Tables},
     engine::{CATALOG, QueryEngine, SCHEMA, TIMEOUT_DEFAULT},
@@ -43,6 +46,7 @@ mod classes;
 mod databases;
 mod functions;
 mod information;
+mod parameters;
 
 /// The schema of the catalog.
 const SYSTEM: &str = "pg_catalog";
@@ -51,12 +55,16 @@ const OWNER: &str = "streamhouse";
 
 /// Relations without a row: there is nothing of the kind.
 const EMPTY: &[&str] = &[
+    "pg_amop",
+    "pg_amproc",
     "pg_attrdef",
     "pg_auth_members",
     "pg_constraint",
+    "pg_conversion",
     "pg_db_role_setting",
     "pg_default_acl",
     "pg_depend",
+    "pg_description",
     "pg_enum",
     "pg_event_trigger",
     "pg_foreign_data_wrapper",
@@ -68,6 +76,8 @@ const EMPTY: &[&str] = &[
     "pg_largeobject",
     "pg_largeobject_metadata",
     "pg_matviews",
+    "pg_opclass",
+    "pg_opfamily",
     "pg_partitioned_table",
     "pg_policy",
     "pg_publication",
@@ -87,6 +97,11 @@ const EMPTY: &[&str] = &[
     "pg_subscription",
     "pg_subscription_rel",
     "pg_trigger",
+    "pg_ts_config",
+    "pg_ts_config_map",
+    "pg_ts_dict",
+    "pg_ts_parser",
+    "pg_ts_template",
     "pg_user_mapping",
     "pg_views",
 ];
@@ -97,6 +112,7 @@ const ADDED: &[(&str, &[&str])] = &[
     ("pg_policies", &["schemaname", "tablename", "policyname", "permissive", "cmd", "qual"]),
     ("pg_rules", &["schemaname", "tablename", "rulename", "definition"]),
     ("pg_sequences", &["schemaname", "sequencename", "sequenceowner", "data_type"]),
+    ("pg_user_mappings", &["umid", "srvid", "srvname", "umuser", "usename", "umoptions"]),
     ("pg_stat_activity", &["datname", "usename", "application_name", "state", "query"]),
 ];
 
@@ -159,7 +175,8 @@ impl Catalog {
         let (relations, shown) = (Arc::clone(&self.relations), self.relations.shown.clone());
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, Arc::clone(&self.tables))?;
-        let system = System { relations, database: database.clone() };
+        let settings = Arc::clone(&identity.settings);
+        let system = System { relations, database: database.clone(), settings };
         catalog.register_schema(SYSTEM, Arc::new(system))?;
         let information = Information { shown, database: database.clone() };
         catalog.register_schema(information::NAME, Arc::new(information))?;
@@ -287,6 +304,7 @@ impl Relations {
         if let Some(schema) = system.get_mut(classes::NAME) {
             *schema = classes::schema(schema);
         }
+        system.insert(parameters::NAME.to_owned(), parameters::schema());
         system.extend(ADDED.iter().map(|(name, columns)| ((*name).to_owned(), texts(columns))));
         let shown = Shown { tables, system: Arc::new(system) };
         Ok(Self { inner: Crates::try_new(shown.clone(), statics, Roles)?, shown })
@@ -319,6 +337,7 @@ fn texts(columns: &[&str]) -> SchemaRef {
 struct System {
     relations: Arc<Relations>,
     database: String,
+    settings: Arc<Mutex<Settings>>,
 }
 
 #[async_trait]
@@ -333,6 +352,10 @@ impl SchemaProvider for System {
             && let Some(schema) = self.relations.shown.system.get(&name)
         {
             return Ok(Some(Arc::new(MemTable::try_new(Arc::clone(schema), vec![vec![]])?)));
+        }
+        if name == parameters::NAME {
+            let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(Some(Arc::new(parameters::table(&settings)?)));
         }
         if let Some(stream) = self.relations.stream(&name, &self.database)? {
             let schema = Arc::clone(stream.schema());

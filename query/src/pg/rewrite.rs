@@ -11,7 +11,8 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 use datafusion::sql::sqlparser::{
     ast::{
         CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-        ObjectName, Statement, Value, Visit, VisitMut, Visitor, VisitorMut, visit_relations,
+        ObjectName, SetExpr, Statement, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+        visit_relations,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -171,10 +172,38 @@ impl VisitorMut for Qualify {
                 let none = Value::SingleQuotedString("-".to_owned());
                 **right = Expr::Value(none.with_empty_span());
             }
+            Expr::BinaryOp { left, right, .. } if is_function_column(left) => {
+                if let Some(function) = function_named(right) {
+                    **right = function;
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())
     }
+}
+
+/// `'pg_catalog.array_in'::regproc`, or the crate's query for its number, as the name alone.
+fn function_named(expr: &Expr) -> Option<Expr> {
+    let name = match expr {
+        Expr::Cast { expr, data_type, .. } => {
+            data_type.to_string().eq_ignore_ascii_case("regproc").then_some(expr)?
+        }
+        Expr::Subquery(query) => {
+            let SetExpr::Select(select) = query.body.as_ref() else { return None };
+            match select.selection.as_ref()? {
+                Expr::BinaryOp { left, right, .. } if left.to_string() == "proname" => right,
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(name), .. }) = name.as_ref()
+    else {
+        return None;
+    };
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(name).to_owned();
+    Some(Expr::Value(Value::SingleQuotedString(name).with_empty_span()))
 }
 
 fn is_function_column(expr: &Expr) -> bool {

@@ -57,6 +57,7 @@ const SETTINGS: &[(&str, &str, Kind, bool)] = &[
     ("lc_time", "C", Free, false),
     ("lock_timeout", "0", Free, false),
     ("max_identifier_length", "63", Fixed, false),
+    ("max_index_keys", "32", Fixed, false),
     ("max_parallel_workers_per_gather", "0", Free, false),
     ("row_security", "on", Free, false),
     ("search_path", "\"$user\", public", Free, false),
@@ -72,6 +73,18 @@ const SETTINGS: &[(&str, &str, Kind, bool)] = &[
     ("transaction_read_only", "on", Free, false),
     ("work_mem", "4MB", Free, false),
 ];
+
+/// A setting of a session, in full.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) default: String,
+    /// It cannot be changed.
+    pub(super) is_fixed: bool,
+    /// It has another value than its default.
+    pub(super) is_changed: bool,
+}
 
 /// The settings of one session.
 #[derive(Debug, Clone)]
@@ -97,6 +110,21 @@ impl Settings {
         SETTINGS.iter().filter_map(|(name, ..)| Some((*name, self.get(name)?)))
     }
 
+    /// All, for `pg_settings`.
+    pub(super) fn described(&self) -> impl Iterator<Item = Described> + '_ {
+        SETTINGS.iter().map(|(name, default, kind, _)| {
+            let changed = self.values.get(&name.to_ascii_lowercase());
+            let default = self.default_of(name, default);
+            Described {
+                name,
+                value: changed.cloned().unwrap_or_else(|| default.clone()),
+                default,
+                is_fixed: *kind == Fixed,
+                is_changed: changed.is_some(),
+            }
+        })
+    }
+
     /// A setting's value; `None` where there is no such setting.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         let name = name.to_ascii_lowercase();
@@ -104,11 +132,15 @@ impl Settings {
             return Some(value.clone());
         }
         let (_, default, ..) = find(&name)?;
-        Some(match name.as_str() {
+        Some(self.default_of(&name, default))
+    }
+
+    fn default_of(&self, name: &str, default: &str) -> String {
+        match name {
             "statement_timeout" => show_millis(TIMEOUT_DEFAULT),
             "session_authorization" => self.user.clone(),
-            _ => (*default).to_owned(),
-        })
+            _ => default.to_owned(),
+        }
     }
 
     /// Changes a setting, to its default without a value. Returns its name and new value if the

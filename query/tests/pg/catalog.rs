@@ -96,3 +96,41 @@ async fn the_information_schema_has_the_standards_names_of_types() {
     assert_eq!(client.query(tables).await.texts(), ["t", "t__dlq"]);
     assert_eq!(client.query("select * from information_schema.views").await.rows.len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_of_types_are_compared_by_their_names() {
+    let house = House::new().await;
+    let mut client = house.connect().await;
+    // pgjdbc's way to tell arrays.
+    let sql = "select typname, typinput = 'pg_catalog.array_in'::regproc as is_array \
+               from pg_catalog.pg_type where typname in ('_text', 'text') order by 1";
+    assert_eq!(client.query(sql).await.texts(), ["_text|t", "text|f"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_of_a_session_are_a_relation() {
+    let house = House::new().await;
+    let mut client = house.connect().await;
+    client.query("set statement_timeout = '5s'").await;
+    let sql = "select name, setting, boot_val, source from pg_settings \
+               where name in ('statement_timeout', 'max_index_keys') order by 1";
+    let expected = ["max_index_keys|32|32|default", "statement_timeout|5s|1min|session"];
+    assert_eq!(client.query(sql).await.texts(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn privileges_and_descriptions_are_there_and_empty() {
+    let house = House::new().await;
+    house.numbers(0, 1).await;
+    let mut client = house.connect().await;
+    // psql's \dp and \dd, in short.
+    let sql = "select c.relname, pg_catalog.array_to_string(c.relacl, E'\\n'), \
+               pg_catalog.array_to_string(array(select attname from pg_catalog.pg_attribute a \
+               where a.attrelid = c.oid and a.attacl is not null), E'\\n') \
+               from pg_catalog.pg_class c where c.relname = 't'";
+    assert_eq!(client.query(sql).await.texts(), ["t|∅|∅"]);
+    let sql = "select c.relname, d.description from pg_catalog.pg_class c \
+               left join pg_catalog.pg_description d on d.objoid = c.oid \
+               and d.classoid = c.tableoid where c.relname = 't'";
+    assert_eq!(client.query(sql).await.texts(), ["t|∅"]);
+}

@@ -53,7 +53,14 @@ const TRUTHS: &[&str] = &[
     "pg_collation_is_visible",
     "pg_conversion_is_visible",
     "pg_function_is_visible",
+    "pg_opclass_is_visible",
     "pg_operator_is_visible",
+    "pg_opfamily_is_visible",
+    "pg_statistics_obj_is_visible",
+    "pg_ts_config_is_visible",
+    "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible",
+    "pg_ts_template_is_visible",
     "pg_type_is_visible",
 ];
 
@@ -72,6 +79,11 @@ pub(super) fn register(context: &SessionContext) {
             ("pg_my_temp_schema", ScalarValue::Int32(Some(0))),
             ("pg_database_size", ScalarValue::Int64(None)),
             ("pg_table_size", ScalarValue::Int64(None)),
+            ("pg_tablespace_size", ScalarValue::Int64(None)),
+            // The only one there is.
+            ("getdatabaseencoding", ScalarValue::from("UTF8")),
+            ("pg_encoding_to_char", ScalarValue::from("UTF8")),
+            ("pg_char_to_encoding", ScalarValue::Int32(Some(6))),
             ("pg_get_userbyid", ScalarValue::from(OWNER)),
             ("version", ScalarValue::from(version())),
         ]);

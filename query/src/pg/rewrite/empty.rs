@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::{
     ast::{
-        DataType, Expr, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query,
-        Select, SelectItem, SetExpr, SetOperator, Statement, TableFactor, TableWithJoins, Value,
-        Visit as _, VisitMut, Visitor, VisitorMut,
+        DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+        Ident, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator,
+        Statement, TableFactor, TableWithJoins, Value, Visit as _, VisitMut, Visitor, VisitorMut,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -76,18 +76,40 @@ impl VisitorMut for Prune {
                 let null = Expr::Value(Value::Null.with_empty_span());
                 *expr = super::cast(null, DataType::Text);
             }
-            // Access privileges, of which there are none, are texts in some of the crate's tables.
-            Expr::Function(function) if is_call(function, &["array_to_string"]) => {
-                let arguments = function.args.to_string();
-                let list = arguments.trim_start_matches('(').split(',').next().unwrap_or_default();
-                if list.trim().ends_with("acl") {
-                    let null = Expr::Value(Value::Null.with_empty_span());
-                    *expr = super::cast(null, DataType::Text);
+            Expr::Function(function)
+                if is_call(function, &["array_to_string"]) && joins_nothing(function) =>
+            {
+                let null = Expr::Value(Value::Null.with_empty_span());
+                *expr = super::cast(null, DataType::Text);
+            }
+            // The relation that a row of the catalog is in; asked for to find its description.
+            Expr::CompoundIdentifier(parts)
+                if parts.last().is_some_and(|column| column.value == "tableoid") =>
+            {
+                *expr = Expr::Value(Value::Number("0".to_owned(), false).with_empty_span());
+            }
+            // Its name since PostgreSQL 17, whose catalog the crate shows.
+            Expr::CompoundIdentifier(parts) => {
+                if let Some(column) = parts.last_mut().filter(|c| c.value == "colliculocale") {
+                    "colllocale".clone_into(&mut column.value);
                 }
             }
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Whether the first argument is ARRAY(SELECT …), or access privileges, of which there are none
+/// and which are texts in some of the crate's tables.
+fn joins_nothing(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    match list.args.first() {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(array)))) => {
+            is_call(array, &["array"]) && matches!(array.args, FunctionArguments::Subquery(_))
+        }
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(list))) => names::of(list).ends_with("acl"),
+        _ => false,
     }
 }
 

@@ -162,9 +162,13 @@ impl ViewError {
     }
 }
 
-/// What is our own without what DataFusion puts before it.
+/// What is our own without what DataFusion puts before it, and its own without the names of the
+/// rules that it went through.
 fn shown(error: &DataFusionError) -> String {
-    view_error(error).map_or_else(|| error.to_string(), ToString::to_string)
+    match error {
+        DataFusionError::Context(_, cause) => shown(cause),
+        error => view_error(error).map_or_else(|| error.to_string(), ToString::to_string),
+    }
 }
 
 /// The error of a table's view that is behind an error of DataFusion.

@@ -253,7 +253,7 @@ fn binary_array(element: &Type, bytes: &[u8]) -> Option<ScalarValue> {
 }
 
 /// The elements of `{a,"b c",NULL}`.
-fn split_array(text: &str) -> Option<Vec<Option<String>>> {
+pub(super) fn split_array(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let (mut elements, mut element) = (Vec::new(), String::new());
     let (mut is_quoted, mut in_quotes) = (false, false);

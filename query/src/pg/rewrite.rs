@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use datafusion::sql::sqlparser::{
     ast::{
-        CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+        Array, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
         ObjectName, SetExpr, Statement, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
         visit_relations,
     },
@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::{
 use datafusion_pg_catalog::sql::{
     PostgresCompatibilityParser,
     rules::{
-        CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral, RewriteArrayAnyAllOperation,
+        CurrentUserVariableToSessionUserFunctionCall, RewriteArrayAnyAllOperation,
         RewritePgCatalogOperator, RewriteRegCastToSubquery, SqlStatementRewriteRule,
         StripCallableQualifier, StripCollate,
     },
@@ -50,7 +50,6 @@ impl Default for Rewriter {
             rules: vec![
                 Arc::new(RewriteArrayAnyAllOperation),
                 Arc::new(StripCallableQualifier),
-                Arc::new(FixArrayLiteral),
                 Arc::new(CurrentUserVariableToSessionUserFunctionCall),
                 Arc::new(StripCollate),
                 Arc::new(RewritePgCatalogOperator),
@@ -91,8 +90,9 @@ impl Rewriter {
     }
 
     fn statement(&self, mut statement: Statement) -> Statement {
-        // The visitor does not break off.
+        // Neither visitor breaks off.
         let _ = VisitMut::visit(&mut statement, &mut Qualify);
+        let _ = VisitMut::visit(&mut statement, &mut Arrays);
         let mut statement =
             self.rules.iter().fold(statement, |statement, rule| rule.rewrite(statement));
         names::name(&mut statement);
@@ -178,6 +178,33 @@ impl VisitorMut for Qualify {
                 }
             }
             _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Makes arrays of texts such as `'{1,2}'`, where arrays are asked for: `x = ANY('{1,2}')` and
+/// `'{1,2}'::int[]`.
+struct Arrays;
+
+impl VisitorMut for Arrays {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let array = match expr {
+            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => right,
+            Expr::Cast { expr, data_type: DataType::Array(_), .. } => expr,
+            _ => return ControlFlow::Continue(()),
+        };
+        if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) =
+            array.as_ref()
+            && let Some(elements) = params::split_array(text)
+        {
+            let elements = elements.into_iter().map(|element| {
+                let value = element.map_or(Value::Null, Value::SingleQuotedString);
+                Expr::Value(value.with_empty_span())
+            });
+            **array = Expr::Array(Array { elem: elements.collect(), named: true });
         }
         ControlFlow::Continue(())
     }
@@ -381,6 +408,10 @@ mod tests {
         assert_eq!(
             rewritten("SELECT pg_catalog.lower(a) AS a FROM t WHERE b = ANY(ARRAY[1, 2])"),
             "SELECT lower(a) AS a FROM t WHERE array_contains(ARRAY[1, 2], b)"
+        );
+        assert_eq!(
+            rewritten("SELECT a FROM t WHERE b = ANY('{x,\"y z\",NULL}')"),
+            "SELECT a FROM t WHERE array_contains(ARRAY['x', 'y z', NULL], b)"
         );
     }
 

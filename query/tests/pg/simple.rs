@@ -174,3 +174,16 @@ async fn rows_are_copied_out_as_files() {
     assert_eq!(&copied.copied[..11], b"PGCOPY\n\xff\r\n\0");
     assert_eq!(&copied.copied[19..], [0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7, 255, 255]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_may_be_a_text() {
+    let house = House::new().await;
+    house.numbers(0, 5).await;
+    let mut client = house.connect().await;
+    assert_eq!(
+        client.query("select count(*) from t where n = any('{1,3,9}')").await.texts(),
+        ["2"]
+    );
+    let answer = client.query("select count(*) from t where n = any('{x}')").await;
+    assert_eq!(answer.state(), "22P02");
+}

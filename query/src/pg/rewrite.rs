@@ -183,6 +183,18 @@ impl VisitorMut for Qualify {
     }
 }
 
+/// A string, with parentheses around it or without.
+fn text_of(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Nested(inner) => text_of(inner),
+        Expr::Value(ValueWithSpan {
+            value: Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text),
+            ..
+        }) => Some(text),
+        _ => None,
+    }
+}
+
 /// Makes arrays of texts such as `'{1,2}'`, where arrays are asked for: `x = ANY('{1,2}')` and
 /// `'{1,2}'::int[]`.
 struct Arrays;
@@ -196,10 +208,7 @@ impl VisitorMut for Arrays {
             Expr::Cast { expr, data_type: DataType::Array(_), .. } => expr,
             _ => return ControlFlow::Continue(()),
         };
-        if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) =
-            array.as_ref()
-            && let Some(elements) = params::split_array(text)
-        {
+        if let Some(elements) = text_of(array).and_then(params::split_array) {
             let elements = elements.into_iter().map(|element| {
                 let value = element.map_or(Value::Null, Value::SingleQuotedString);
                 Expr::Value(value.with_empty_span())
@@ -410,7 +419,7 @@ mod tests {
             "SELECT lower(a) AS a FROM t WHERE array_contains(ARRAY[1, 2], b)"
         );
         assert_eq!(
-            rewritten("SELECT a FROM t WHERE b = ANY('{x,\"y z\",NULL}')"),
+            rewritten("SELECT a FROM t WHERE b = ANY(('{x,\"y z\",NULL}'))"),
             "SELECT a FROM t WHERE array_contains(ARRAY['x', 'y z', NULL], b)"
         );
     }

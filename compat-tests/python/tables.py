@@ -7,6 +7,8 @@
         find each acknowledged record once, with its values and Kafka's metadata; OPTIONS (JSON) is how to reach S3
   tables.py moments HTTP BOOTSTRAP TOPIC
         earlier versions are what deltalake finds in them; a producer reads what it just wrote; a query is cancelled
+  tables.py replay HTTP BOOTSTRAP TOPIC
+        of two dead letters the one that an expression mends becomes a row at its own offset, once
   tables.py rebuild HTTP TOPIC
         a dry run says what a configuration would do; a rebuild leaves every row, in files that deltalake reads
 """
@@ -245,6 +247,33 @@ def send(http, path, body):
         return json.loads(text) if text else None
 
 
+def replay(http, bootstrap, topic):
+    from confluent_kafka import Producer
+    from deltalake import DeltaTable
+
+    places = []
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for value in (b"beyond repair", b'!{"carrier":"YY","flight":7}!'):
+        producer.produce(topic, value, partition=3, on_delivery=lambda error, message: places.append((message.partition(), message.offset())))
+        producer.flush()
+    deadline = time.monotonic() + TIMEOUT_S
+    while (table := table_of(http, topic))["offsets"].get("3", 0) <= places[-1][1]:
+        assert time.monotonic() < deadline, table
+        time.sleep(0.1)
+    dead = f"select kafka_partition, kafka_offset from {topic}__dlq order by 2"
+    assert ask(http, dead) == places, ask(http, dead)
+    fix = {"fix": "trim(text, '!')"}
+    done = send(http, f"/api/v1/tables/{topic}/replay", fix)
+    assert (done["rows"], done["left"]) == (1, 1), done
+    assert send(http, f"/api/v1/tables/{topic}/replay", fix)["rows"] == 0
+    assert ask(http, dead) == places[:1], ask(http, dead)
+    mended = f"select kafka_partition, kafka_offset, flight from {topic} where carrier = 'YY'"
+    assert ask(http, mended) == [(*places[1], 7)], ask(http, mended)
+    found = DeltaTable(table["location"].removeprefix("file://")).to_pyarrow_table(filters=[("carrier", "=", "YY")]).to_pylist()
+    assert [(row["kafka_partition"], row["kafka_offset"], row["flight"]) for row in found] == [(*places[1], 7)], found
+    print("of two dead letters one was mended")
+
+
 def rebuild(http, topic):
     from deltalake import DeltaTable
 
@@ -265,7 +294,7 @@ def rebuild(http, topic):
     print(f"{rows} rows, built anew")
 
 
-{"watch": watch, "verify": verify, "rebuild": rebuild, "moments": moments}[sys.argv[1]](*sys.argv[2:])
+{"watch": watch, "verify": verify, "replay": replay, "rebuild": rebuild, "moments": moments}[sys.argv[1]](*sys.argv[2:])
 # pyarrow's threads do not always survive the interpreter's own end (std::terminate).
 sys.stdout.flush()
 os._exit(0)

@@ -29,7 +29,7 @@ use crate::{
 /// What a dead-letter table's name and directory end in.
 pub const SUFFIX: &str = "__dlq";
 /// Column of what is wrong with the record.
-const REASON: &str = "reason";
+pub(crate) const REASON: &str = "reason";
 
 /// Kafka's columns, the value's bytes, and the reason.
 #[must_use]

@@ -36,6 +36,10 @@ const ENGINE: &str = concat!("streamhouse/", env!("CARGO_PKG_VERSION"));
 /// Level of zstd for Parquet: what more costs twice the time for a few percent.
 const ZSTD_LEVEL: i32 = 1;
 
+/// What commits of the sink do.
+pub(crate) const APPEND: DeltaOperation =
+    DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+
 /// How often a commit is tried while others (who merge files, or clean up) move the table on.
 const COMMIT_ATTEMPTS_MAX: usize = 50;
 
@@ -193,9 +197,26 @@ impl TableLog {
         advances: &[Advance],
         now_ms: i64,
     ) -> Result<(), SinkError> {
+        let actions = |log: &Self| log.added(&files, schema);
+        self.commit_actions(actions, advances, || progress_commit(advances, now_ms), &APPEND).await
+    }
+
+    /// Commits actions, made for each version that is tried, where it has the progress that they
+    /// build on.
+    ///
+    /// # Errors
+    /// As [`TableLog::commit`].
+    pub(crate) async fn commit_actions(
+        &mut self,
+        actions: impl Fn(&Self) -> Result<Vec<Action>, SinkError>,
+        advances: &[Advance],
+        properties: impl Fn() -> CommitProperties,
+        operation: &DeltaOperation,
+    ) -> Result<(), SinkError> {
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             self.check(advances).await?;
-            match self.try_commit(files.clone(), schema, advances, now_ms).await {
+            let actions = actions(self)?;
+            match self.try_commit(actions, properties(), operation.clone()).await {
                 Err(SinkError::Delta(error)) if was_moved_on(&error) => self.refresh().await?,
                 outcome => return outcome,
             }
@@ -253,27 +274,32 @@ impl TableLog {
         Ok(())
     }
 
-    /// Commits on the very version in hand, or not at all.
-    async fn try_commit(
-        &mut self,
-        files: Vec<Add>,
+    /// Files as actions, and the schema where it is new.
+    pub(crate) fn added(
+        &self,
+        files: &[Add],
         schema: &SchemaRef,
-        advances: &[Advance],
-        now_ms: i64,
-    ) -> Result<(), SinkError> {
-        let mut actions: Vec<Action> = files.into_iter().map(Action::Add).collect();
-        let state = self.table.snapshot()?;
+    ) -> Result<Vec<Action>, SinkError> {
+        let mut actions: Vec<Action> = files.iter().cloned().map(Action::Add).collect();
         // A newer schema of another writer has all that is in an older one, and stays.
         if !contains(self.columns()?.fields(), schema.fields()) {
             let delta: StructType =
                 schema.as_ref().try_into_kernel().map_err(DeltaTableError::from)?;
-            let metadata =
-                state.metadata().clone().with_schema(&delta).map_err(DeltaTableError::from)?;
+            let metadata = self.table.snapshot()?.metadata().clone();
+            let metadata = metadata.with_schema(&delta).map_err(DeltaTableError::from)?;
             actions.push(Action::Metadata(metadata));
         }
-        let properties = progress_commit(advances, now_ms);
-        let operation =
-            DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        Ok(actions)
+    }
+
+    /// Commits on the very version in hand, or not at all.
+    async fn try_commit(
+        &mut self,
+        actions: Vec<Action>,
+        properties: CommitProperties,
+        operation: DeltaOperation,
+    ) -> Result<(), SinkError> {
+        let state = self.table.snapshot()?;
         let reference: &dyn TableReference = state;
         let committed = CommitBuilder::from(properties)
             .with_actions(actions)
@@ -295,6 +321,16 @@ pub(crate) fn writer_properties() -> WriterProperties {
 
 /// A commit with progress: on the version in hand or not at all.
 fn progress_commit(advances: &[Advance], now_ms: i64) -> CommitProperties {
+    marked_commit(advances, offsets_info(advances), now_ms)
+}
+
+/// A commit with application transactions, which says one thing more of itself: on the version in
+/// hand or not at all.
+pub(crate) fn marked_commit(
+    advances: &[Advance],
+    info: (String, serde_json::Value),
+    now_ms: i64,
+) -> CommitProperties {
     let transactions = advances
         .iter()
         .map(|advance| Transaction {
@@ -305,7 +341,7 @@ fn progress_commit(advances: &[Advance], now_ms: i64) -> CommitProperties {
         .collect();
     own_commit()
         .with_max_retries(0)
-        .with_metadata(engine_info().into_iter().chain([offsets_info(advances)]))
+        .with_metadata(engine_info().into_iter().chain([info]))
         .with_application_transactions(transactions)
 }
 

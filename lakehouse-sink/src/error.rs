@@ -25,6 +25,15 @@ pub enum SinkError {
     /// Arrow refused rows.
     #[error("rows: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
+    /// The expression that mends dead letters failed on one of them.
+    #[error("fix: {0}")]
+    Fix(String),
+    /// A file lacks a column that all of its table have.
+    #[error("a file has no column {0}")]
+    NoColumn(String),
+    /// A file is no longer the table's.
+    #[error("the table no longer has its file {0}: others changed it")]
+    NoFile(String),
     /// Others commit all the time.
     #[error("the table moved on {0} times while these rows were to be committed")]
     Contended(usize),

@@ -18,6 +18,7 @@ pub mod dead_letter;
 mod delta;
 mod error;
 mod history;
+mod replay;
 mod service;
 mod status;
 mod store;
@@ -27,6 +28,7 @@ mod upsert;
 pub use crate::{
     delta::TableLog,
     error::SinkError,
+    replay::{ReplayError, Replayed},
     service::{Sink, SinkDeps},
     status::{Activity, TableStatus},
     store::TableStore,

@@ -15,6 +15,8 @@ use tracing::warn;
 use crate::{
     budget::Budget,
     committer::Committer,
+    error::SinkError,
+    replay::{Replay, ReplayError, Replayed},
     status::{StatusCell, TableStatus},
     store::TableStore,
     upkeep::Upkeep,
@@ -46,6 +48,8 @@ pub struct Sink {
     running: Mutex<BTreeMap<(TopicId, u32), Running>>,
     budget: Arc<Budget>,
     stop: CancellationToken,
+    /// Held while dead letters are replayed.
+    replaying: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl Sink {
     pub fn new(deps: SinkDeps) -> Arc<Self> {
         let (running, stop) = (Mutex::default(), CancellationToken::new());
         let budget = Budget::new(deps.memory_bytes);
-        Arc::new(Self { deps, running, budget, stop })
+        Arc::new(Self { deps, running, budget, stop, replaying: tokio::sync::Mutex::default() })
     }
 
     /// Writes tables until it is stopped.
@@ -108,6 +112,21 @@ impl Sink {
     #[must_use]
     pub fn rebuild_status(&self, topic_id: TopicId) -> Option<TableStatus> {
         self.status_of(topic_id, Table::is_shadow)
+    }
+
+    /// Replays the dead letters of a table: what can be decoded now becomes rows of it, once and
+    /// in order. `fix` is an SQL expression over the columns of the dead-letter table, and `text`,
+    /// the value where it is UTF-8; it gives the mended value, or NULL to leave one alone.
+    ///
+    /// # Errors
+    /// [`ReplayError`]; what was replayed until then stays, and asking again goes on.
+    pub async fn replay(&self, name: &str, fix: Option<&str>) -> Result<Replayed, ReplayError> {
+        let _one = self.replaying.try_lock().map_err(|_| ReplayError::Busy)?;
+        self.deps.catalog.refresh().await.map_err(SinkError::from)?;
+        let table = self.deps.catalog.tables().into_iter().find(|table| table.name() == name);
+        let table = table.ok_or_else(|| ReplayError::NoTable(name.to_owned()))?;
+        let now_ms = self.deps.clock.now_ms();
+        Replay::new(&self.deps.store, &table, fix, now_ms)?.run().await
     }
 
     fn status_of(&self, topic_id: TopicId, is_it: impl Fn(&Table) -> bool) -> Option<TableStatus> {

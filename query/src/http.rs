@@ -77,6 +77,7 @@ pub fn router(slot: Slot) -> Router {
         .route("/api/v1/queries/{id}", get(running::show).delete(running::cancel))
         .route("/api/v1/tables", get(tables::list))
         .route("/api/v1/tables/{name}/rebuild", post(tables::rebuild))
+        .route("/api/v1/tables/{name}/replay", post(tables::replay))
         .route("/api/v1/tables/{topic}/dry-run", post(tables::dry_run))
         .layer(axum::extract::DefaultBodyLimit::max(SQL_BYTES_MAX))
         .with_state(slot)

@@ -8,7 +8,9 @@ use arrow::{
     error::ArrowError,
 };
 use bytes::Bytes;
-use protocol::records::{BatchHeader, Headers, RecordError, TimestampType};
+use protocol::records::{
+    BatchBuilder, BatchHeader, Compression, Header, Headers, RecordError, TimestampType,
+};
 
 use crate::{
     infer::Sample,
@@ -49,11 +51,16 @@ pub struct RecordView<'a> {
     pub headers: Headers<'a>,
 }
 
+/// Kafka's names of the timestamp types.
+pub const CREATE_TIME: &str = "CreateTime";
+/// The same.
+pub const LOG_APPEND_TIME: &str = "LogAppendTime";
+
 /// Kafka's name of a timestamp type.
 pub(crate) fn timestamp_type(header: &BatchHeader) -> &'static str {
     match header.timestamp_type() {
-        TimestampType::CreateTime => "CreateTime",
-        TimestampType::LogAppendTime => "LogAppendTime",
+        TimestampType::CreateTime => CREATE_TIME,
+        TimestampType::LogAppendTime => LOG_APPEND_TIME,
     }
 }
 
@@ -76,6 +83,27 @@ pub struct DeadRecord {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
     /// What is wrong with it.
     pub reason: String,
+}
+
+impl DeadRecord {
+    /// The record as a batch of its own, as the log would hold it.
+    ///
+    /// # Errors
+    /// Where it is too large for a batch, which a record of the log is not.
+    pub(crate) fn batch(&self) -> Result<Bytes, RecordError> {
+        let mut batch = BatchBuilder::new(Compression::None).base_offset(self.offset);
+        if self.timestamp_type == LOG_APPEND_TIME {
+            batch = batch.log_append_time(self.timestamp_ms);
+        }
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(key, value)| Header { key, value: value.as_deref() })
+            .collect();
+        let (key, value) = (self.key.as_deref(), self.value.as_deref());
+        batch.append(0, self.timestamp_ms, key, value, &headers)?;
+        batch.build()
+    }
 }
 
 /// Rows of a chunk of records.

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use protocol::records::{Batch, DecompressLimit, batches};
 use storage::{AbortedTransaction, IsolationLevel, Partition, ReadError, ReadRequest, ReadResult};
 
-use crate::decode::{DecodeError, RecordView, timestamp_type};
+use crate::decode::{DeadRecord, DecodeError, RecordView, timestamp_type};
 
 /// Largest body of a batch after decompression, bytes: what a topic's `max.message.bytes` can let
 /// in, with room for what compresses well.
@@ -148,6 +148,32 @@ impl Chunk {
 
     fn damaged(&self, source: protocol::records::RecordError) -> DecodeError {
         DecodeError::Records { topic: Arc::clone(&self.topic), partition: self.partition, source }
+    }
+
+    /// A chunk of dead letters of one partition, in the order of their offsets.
+    ///
+    /// # Errors
+    /// Where one is too large for a batch, which a record of the log is not.
+    pub fn of_dead_letters(
+        topic: &str,
+        partition: i32,
+        dead: &[DeadRecord],
+    ) -> Result<Self, DecodeError> {
+        let damaged = |source| DecodeError::Records { topic: topic.into(), partition, source };
+        let mut records = BytesMut::new();
+        for record in dead {
+            records.extend_from_slice(&record.batch().map_err(damaged)?);
+        }
+        let records = records.freeze();
+        let batches = batches(&records).collect::<Result<Vec<_>, _>>().map_err(damaged)?;
+        Ok(Self {
+            topic: topic.into(),
+            partition,
+            from: dead.first().map_or(0, |record| record.offset),
+            next_offset: dead.last().map_or(0, |record| record.offset + 1),
+            bytes: records.len(),
+            batches,
+        })
     }
 
     /// A chunk of whole batches, for tests and benchmarks.

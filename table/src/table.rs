@@ -209,6 +209,12 @@ impl Table {
         format!("streamhouse/{}/{}/{partition}", self.topic_id, self.incarnation)
     }
 
+    /// The name under which Delta counts replays of dead letters.
+    #[must_use]
+    pub fn replay_id(&self) -> String {
+        format!("streamhouse/{}/{}/replay", self.topic_id, self.incarnation)
+    }
+
     /// The schema in force; `None` until the first sample is settled.
     #[must_use]
     pub fn schema(&self) -> Option<Arc<TableSchema>> {
@@ -308,6 +314,24 @@ impl Table {
             }
         }
         Ok(schema)
+    }
+
+    /// The schema for records that the log need not have any more: as [`Table::schema_up_to`].
+    ///
+    /// # Errors
+    /// Where the new version cannot be persisted.
+    pub async fn schema_with(
+        &self,
+        settled: &Arc<TableSchema>,
+        chunk: &Chunk,
+    ) -> Result<Arc<TableSchema>, TableError> {
+        let config = self.config();
+        if !config.evolves || config.format != ValueFormat::Json {
+            return Ok(Arc::clone(settled));
+        }
+        let _changing = self.changing.lock().await;
+        let schema = self.schema().unwrap_or_else(|| Arc::clone(settled));
+        self.evolve(chunk, schema, config.columns_max).await
     }
 
     /// Adds columns for what is new in a chunk.

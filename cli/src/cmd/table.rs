@@ -42,6 +42,15 @@ enum Command {
         #[arg(long)]
         allow_loss: bool,
     },
+    /// Make rows of the dead letters that can be decoded now, or once they are mended
+    Replay {
+        /// The table's name
+        name: String,
+        /// SQL expression for the mended value: over the columns of NAME__dlq, and `text`, the
+        /// value where it is UTF-8; NULL leaves a record alone
+        #[arg(long, value_name = "SQL")]
+        fix: Option<String>,
+    },
     /// Show what a changed configuration would make of a topic's last records, as JSON
     DryRun {
         /// The topic
@@ -85,6 +94,12 @@ impl Command {
                 let path = format!("/api/v1/tables/{name}/rebuild");
                 client.call(Method::POST, &path, Some(json!({ "allow_loss": allow_loss }))).await?;
                 writeln!(out, "table {name} is being rebuilt (streamhouse table describe {name})")?;
+            }
+            Self::Replay { name, fix } => {
+                let path = format!("/api/v1/tables/{name}/replay");
+                let done = client.call(Method::POST, &path, Some(json!({ "fix": fix }))).await?;
+                let (rows, left) = (&done["rows"], &done["left"]);
+                writeln!(out, "{rows} dead letters are rows of {name} now, {left} are left")?;
             }
             Self::DryRun { topic, options, records } => {
                 let configs = options

@@ -111,6 +111,8 @@ impl Load {
             print!("{}", python("tables.py", &moments).unwrap());
             let rebuild = ["rebuild", broker.http().unwrap(), "flights"];
             print!("{}", python("tables.py", &rebuild).unwrap());
+            let replay = ["replay", broker.http().unwrap(), &bootstrap, "flights"];
+            print!("{}", python("tables.py", &replay).unwrap());
         }
     }
 }

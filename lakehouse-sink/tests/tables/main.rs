@@ -10,6 +10,7 @@ mod exactly_once;
 mod golden;
 mod layout;
 mod rebuild;
+mod replay;
 mod rules;
 mod support;
 mod upserts;

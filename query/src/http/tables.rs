@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use lakehouse_sink::TableStatus;
+use lakehouse_sink::{ReplayError, TableStatus};
 use serde::{Deserialize, Serialize};
 use table::{
     dry_run::DryRunError,
@@ -98,6 +98,43 @@ pub(super) async fn rebuild(
     }
 }
 
+/// What a replay is asked for with.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replay {
+    /// An SQL expression that mends the values.
+    fix: Option<String>,
+}
+
+pub(super) async fn replay(
+    State(slot): State<Slot>,
+    Path(name): Path<String>,
+    request: Option<Json<Replay>>,
+) -> Response {
+    let Some(parts) = slot.get() else { return not_ready() };
+    let Json(Replay { fix }) = request.unwrap_or_default();
+    let sink = Arc::clone(&parts.sink);
+    // It goes on if the client does not wait for it.
+    match parts.threads.spawn(async move { sink.replay(&name, fix.as_deref()).await }).await {
+        Ok(Ok(replayed)) => Json(replayed).into_response(),
+        Ok(Err(error @ ReplayError::Busy)) => {
+            let failure = Failure { error: error.to_string(), sql_state: "55006" };
+            (StatusCode::CONFLICT, Json(failure)).into_response()
+        }
+        Ok(Err(ReplayError::Sink(error))) => {
+            let failure = Failure { error: error.to_string(), sql_state: "58030" };
+            (StatusCode::SERVICE_UNAVAILABLE, Json(failure)).into_response()
+        }
+        Ok(Err(error)) => refused(error.to_string()),
+        Err(ended) => ended_early(&ended),
+    }
+}
+
+fn ended_early(ended: &tokio::task::JoinError) -> Response {
+    let failure = Failure { error: format!("the run ended early: {ended}"), sql_state: "XX000" };
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(failure)).into_response()
+}
+
 /// What a dry run is asked for with.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,11 +161,7 @@ pub(super) async fn dry_run(
         Ok(Ok(found)) => Json(found).into_response(),
         Ok(Err(DryRunError::Table(error))) => failed(&error),
         Ok(Err(error)) => refused(error.to_string()),
-        Err(ended) => {
-            let failure =
-                Failure { error: format!("the run ended early: {ended}"), sql_state: "XX000" };
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(failure)).into_response()
-        }
+        Err(ended) => ended_early(&ended),
     }
 }
 

@@ -9,6 +9,8 @@
         earlier versions are what deltalake finds in them; a producer reads what it just wrote; a query is cancelled
   tables.py replay HTTP BOOTSTRAP TOPIC
         of two dead letters the one that an expression mends becomes a row at its own offset, once
+  tables.py steps HTTP TOPIC ROUNDS OPTIONS
+        of ROUNDS times ten numbered records and one that is no JSON, deltalake finds each once: rows and dead letters
   tables.py rebuild HTTP TOPIC
         a dry run says what a configuration would do; a rebuild leaves every row, in files that deltalake reads
 """
@@ -274,6 +276,23 @@ def replay(http, bootstrap, topic):
     print("of two dead letters one was mended")
 
 
+def steps(http, topic, rounds, options):
+    from deltalake import DeltaTable
+
+    rounds, options = int(rounds), json.loads(options)
+    deadline = time.monotonic() + TIMEOUT_S
+    while sum((table := table_of(http, topic))["offsets"].values()) < 11 * rounds:
+        assert time.monotonic() < deadline, table
+        time.sleep(0.1)
+    read = lambda path, column: DeltaTable(path, storage_options=options).to_pyarrow_table().column(column).to_pylist()
+    numbers = sorted(read(table["location"], "n"))
+    assert numbers == list(range(10 * rounds)), numbers
+    dead = read(table["location"] + "__dlq", "value")
+    assert dead == [b"nonsense"] * rounds, dead
+    assert ask(http, f"select count(*), count(distinct n) from {topic}") == [(10 * rounds, 10 * rounds)]
+    print(f"{len(numbers)} rows and {rounds} dead letters, each once")
+
+
 def rebuild(http, topic):
     from deltalake import DeltaTable
 
@@ -294,7 +313,7 @@ def rebuild(http, topic):
     print(f"{rows} rows, built anew")
 
 
-{"watch": watch, "verify": verify, "replay": replay, "rebuild": rebuild, "moments": moments}[sys.argv[1]](*sys.argv[2:])
+{"watch": watch, "verify": verify, "steps": steps, "replay": replay, "rebuild": rebuild, "moments": moments}[sys.argv[1]](*sys.argv[2:])
 # pyarrow's threads do not always survive the interpreter's own end (std::terminate).
 sys.stdout.flush()
 os._exit(0)

@@ -28,6 +28,7 @@
 pub mod clients;
 pub mod connect;
 pub mod disk;
+pub mod gate;
 pub mod group_history;
 pub mod history;
 pub mod jvm;

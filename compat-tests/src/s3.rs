@@ -36,14 +36,24 @@ impl S3Server {
         Ok(server)
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The broker's settings to use it.
     pub fn settings(&self) -> [String; 2] {
+        Self::settings_at(self.port)
+    }
+
+    /// The same through a proxy.
+    pub fn settings_at(port: u16) -> [String; 2] {
         [
             "streamhouse.object.store.url=s3://bucket/cluster".to_owned(),
             format!(
                 "streamhouse.object.store.options=endpoint=http://127.0.0.1:{},region=us-east-1,\
                  access_key_id={ACCESS_KEY},secret_access_key={SECRET_KEY},allow_http=true",
-                self.port
+                port
             ),
         ]
     }

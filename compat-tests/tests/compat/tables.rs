@@ -2,9 +2,10 @@
 //! the broker is killed.
 
 use std::io::{BufRead, BufReader};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use streamhouse_compat_tests::clients::{python, python_start};
+use streamhouse_compat_tests::clients::{kcat, python, python_start};
+use streamhouse_compat_tests::gate::{Gate, Side};
 use streamhouse_compat_tests::not_possible_here;
 use streamhouse_compat_tests::s3::S3Server;
 use streamhouse_compat_tests::seed::Random;
@@ -25,6 +26,50 @@ fn every_flight_is_one_row_on_s3_though_broker_and_s3_go_down_meanwhile() {
     }
 }
 
+/// Each of a commit's writes in turn: those of the dead letters, of the rows, and of both logs.
+#[test]
+fn a_commit_killed_before_or_after_any_of_its_writes_leaves_every_record_once() {
+    if Target::current().unwrap() == Target::Kafka {
+        return not_possible_here("tables", "Apache Kafka has none");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let s3 = S3Server::start(dir.path()).unwrap();
+    let gate = Gate::before(s3.port()).unwrap();
+    let [url, store] = S3Server::settings_at(gate.port());
+    let options = Options::new(&dir.path().join("data")).setting(&url).setting(&store);
+    let mut broker = Broker::start_with(options).unwrap();
+    let bootstrap = broker.bootstrap();
+    let keys = ["table.enable=true", "table.commit.interval.ms=100", "table.schema.sample.ms=0"];
+    python("topic.py", &[&bootstrap, "steps", "2", keys[0], keys[1], keys[2]]).unwrap();
+    let (mut rounds, mut kills) = (0_usize, 0);
+    for side in [Side::Before, Side::After] {
+        for nth in 1..=WRITES {
+            gate.arm(nth, "/tables/", side);
+            let good = (0..10).map(|n| format!("{{\"n\":{}}}\n", rounds * 10 + n));
+            let records: String = good.chain(["nonsense\n".to_owned()]).collect();
+            kcat(&bootstrap, &["-P", "-t", "steps"], records.as_bytes()).unwrap();
+            rounds += 1;
+            let deadline = Instant::now() + STEP_TIMEOUT;
+            while !gate.is_closed() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if !gate.is_closed() {
+                gate.open();
+                continue;
+            }
+            kills += 1;
+            broker.kill().unwrap();
+            gate.open();
+            broker.restart().unwrap();
+        }
+    }
+    // The first round creates both tables, the others have all of the writes.
+    assert!(kills >= 2 * WRITES - 1, "only {kills} of {rounds} rounds reached their write");
+    let (rounds, options) = (rounds.to_string(), s3.reader_options());
+    let verify = ["steps", broker.http().unwrap(), "steps", &rounds, &options];
+    print!("{}", python("tables.py", &verify).unwrap());
+}
+
 mod slow {
     use super::Load;
 
@@ -36,6 +81,10 @@ mod slow {
     }
 }
 
+/// Writes of a commit with rows and dead letters: a file and a log entry of each.
+const WRITES: usize = 4;
+/// How long a commit is waited for.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an outage of S3 lasts.
 const OUTAGE: Duration = Duration::from_secs(1);
 

@@ -1,17 +1,21 @@
 """Tables and SQL measured: what the sink writes per core, how soon, in how many files, and how quick queries are.
 
   bench/tables.py BINARY WORK [MIB]   figures as RESULT lines, for MIB (default 256) of each kind of value
+  bench/tables.py isolation BINARY WORK [ROUNDS]   produce latency alone, beside the sink, beside queries and beside both, in turn;
+        the load generator (streamhouse-bench) is taken from the directory of BINARY
 
 json15 is the flights (15 columns), json200 has 200 columns, raw is 1 KiB of bytes. Beside the sink runs what a user would write
 otherwise: a consumer of confluent-kafka that parses JSON with Python and appends with deltalake. Queries run beside DuckDB on the
 same files. CPU is the broker's, user and system. Needs the Python environment of scripts/install (bench/tables.sh finds it).
 """
 
+import contextlib
 import json
 import os
 import random
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -248,6 +252,56 @@ def trickle(broker, seconds=60):
     )
 
 
+class Asking:
+    """Two clients that ask one query after the other."""
+
+    def __init__(self, broker, topic):
+        self.broker, self.topic, self.ended, self.answers = broker, topic, threading.Event(), 0
+        self.threads = [threading.Thread(target=self.run) for _ in range(2)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+
+    def run(self):
+        while not self.ended.is_set():
+            for sql in QUERIES.values():
+                self.broker.sql(sql.format(self.topic))
+                self.answers += 1
+
+
+def isolation(binary, work, rounds="5", rate="5000", seconds="6"):
+    os.makedirs(work, exist_ok=True)
+    broker, p99 = Broker(binary, work), {}
+    try:
+        flights, records, *_ = sink(broker, "json15", 64)
+        caught_up(broker, flights, records)
+        for turn in range(int(rounds)):
+            for state in ("alone", "sink", "queries", "both"):
+                topic = f"latency_{turn}_{state}"
+                create(broker, topic)
+                if state in ("sink", "both"):
+                    configure(broker, topic, table_enable="true", table_value_convert="raw", table_commit_interval_ms="1000")
+                line = [str(Path(binary).parent / "streamhouse-bench"), "--bootstrap", broker.kafka, "--pid", str(broker.process.pid), "--topic", topic]
+                line += ["--partitions", str(PARTITIONS), "latency", "--rate", rate, "--record-bytes", "1024", "--seconds", seconds]
+                asking = Asking(broker, flights)
+                with asking if state in ("queries", "both") else contextlib.nullcontext():
+                    said = subprocess.run(line, check=True, capture_output=True, text=True).stdout
+                found = dict(word.split("=", 1) for word in said.split() if "=" in word)
+                p99.setdefault(state, []).append(float(found["ack_p99_ms"]))
+                result(test="isolation", turn=turn, state=state, answers=asking.answers, **{k: v for k, v in found.items() if k.startswith("ack_")})
+        median = {state: sorted(times)[len(times) // 2] for state, times in p99.items()}
+        result(test="isolation-median", **{f"{state}_p99_ms": time for state, time in median.items()})
+    finally:
+        broker.stop()
+
+
 def main(binary, work, mib="256"):
     os.makedirs(work, exist_ok=True)
     broker = Broker(binary, work)
@@ -278,4 +332,7 @@ def main(binary, work, mib="256"):
         broker.stop()
 
 
-main(*sys.argv[1:])
+if sys.argv[1] == "isolation":
+    isolation(*sys.argv[2:])
+else:
+    main(*sys.argv[1:])

@@ -63,7 +63,9 @@ fn day(op: Operator, value: &ScalarValue) -> Option<Expr> {
 
 fn bytes(value: &ScalarValue) -> Option<&[u8]> {
     match value {
-        ScalarValue::Binary(Some(bytes)) | ScalarValue::LargeBinary(Some(bytes)) => Some(bytes),
+        ScalarValue::Binary(Some(bytes))
+        | ScalarValue::BinaryView(Some(bytes))
+        | ScalarValue::LargeBinary(Some(bytes)) => Some(bytes),
         _ => None,
     }
 }
@@ -95,9 +97,11 @@ mod tests {
 
     #[test]
     fn a_key_has_one_bucket() {
-        let key = col(KEY).eq(lit(ScalarValue::Binary(Some(b"iceberg".to_vec()))));
-        let found = implied(&[PartitionBy::Bucket(16)], &[key]);
-        assert_eq!(found, [col(partition::BUCKET).eq(lit(partition::bucket(b"iceberg", 16)))]);
+        for key in [ScalarValue::Binary, ScalarValue::BinaryView] {
+            let key = col(KEY).eq(lit(key(Some(b"iceberg".to_vec()))));
+            let found = implied(&[PartitionBy::Bucket(16)], &[key]);
+            assert_eq!(found, [col(partition::BUCKET).eq(lit(partition::bucket(b"iceberg", 16)))]);
+        }
         let range = col(KEY).gt(lit(ScalarValue::Binary(Some(b"a".to_vec()))));
         assert!(implied(&[PartitionBy::Bucket(16)], &[range]).is_empty());
     }

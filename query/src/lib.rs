@@ -22,6 +22,7 @@ mod output;
 pub mod pg;
 mod running;
 mod statement;
+mod strings;
 mod tail;
 mod topics;
 mod travel;

@@ -13,7 +13,7 @@ use arrow::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::error::QueryError;
+use crate::{error::QueryError, strings};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -54,7 +54,7 @@ pub(crate) struct ColumnInfo {
 pub(crate) fn columns(schema: &arrow::datatypes::Schema) -> Vec<ColumnInfo> {
     let info = |field: &arrow::datatypes::FieldRef| ColumnInfo {
         name: field.name().clone(),
-        kind: field.data_type().to_string(),
+        kind: strings::plain(field.data_type()).to_string(),
     };
     schema.fields().iter().map(info).collect()
 }
@@ -79,7 +79,7 @@ pub(crate) enum RowsWriter {
     /// CSV; the header comes first.
     Csv { schema: SchemaRef, has_header: bool },
     /// An Arrow IPC stream.
-    Arrow(Box<ipc::writer::StreamWriter<Vec<u8>>>),
+    Arrow { schema: SchemaRef, writer: Box<ipc::writer::StreamWriter<Vec<u8>>> },
 }
 
 impl RowsWriter {
@@ -88,7 +88,9 @@ impl RowsWriter {
             Format::Json | Format::Ndjson => Self::Lines,
             Format::Csv => Self::Csv { schema: Arc::clone(schema), has_header: false },
             Format::Arrow => {
-                Self::Arrow(Box::new(ipc::writer::StreamWriter::try_new(Vec::new(), schema)?))
+                let schema = strings::plained(schema);
+                let writer = ipc::writer::StreamWriter::try_new(Vec::new(), &schema)?;
+                Self::Arrow { schema, writer: Box::new(writer) }
             }
         })
     }
@@ -111,8 +113,8 @@ impl RowsWriter {
                 csv::WriterBuilder::new().with_header(is_first).build(&mut out).write(batch)?;
                 Ok(out)
             }
-            Self::Arrow(writer) => {
-                writer.write(batch)?;
+            Self::Arrow { schema, writer } => {
+                writer.write(&strings::plain_rows(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()))
             }
         }
@@ -129,7 +131,7 @@ impl RowsWriter {
                 csv::WriterBuilder::new().with_header(true).build(&mut out).write(&none)?;
                 Ok(out)
             }
-            Self::Arrow(mut writer) => {
+            Self::Arrow { mut writer, .. } => {
                 writer.finish()?;
                 Ok(std::mem::take(writer.get_mut()))
             }

@@ -34,6 +34,7 @@ use table::{
 use crate::{
     division,
     error::ViewError,
+    strings,
     tail::{Kind, Range, Tail},
     topics,
     travel::{self, Written},
@@ -71,7 +72,7 @@ pub(crate) async fn now(table: &Table, log: Option<&TableLog>) -> Result<Arc<dyn
     Ok(match schema.mode {
         TableMode::Append => {
             let tail = Some(Tail::new(Kind::Decoded, schema, ranges));
-            Arc::new(TableView { tail, ..committed })
+            Arc::new(TableView { tail, schema: strings::viewed(&committed.schema), ..committed })
         }
         TableMode::Upsert => {
             Arc::new(UpsertView::new(committed, Tail::new(Kind::Changes, schema, ranges)))
@@ -96,7 +97,7 @@ impl TableView {
         let ranges = travel::below(ranges(table, &progress), offsets);
         let schema = schema(table, &progress, &ranges).await?;
         Ok(Self {
-            schema: schema.arrow(),
+            schema: strings::viewed(&schema.arrow()),
             partition_by: schema.partition_by.clone(),
             committed: provider(log).await?,
             only: travel::only(&progress, offsets),
@@ -108,7 +109,7 @@ impl TableView {
     pub(crate) async fn committed_rows(log: &TableLog) -> Result<Self> {
         let schema = log.columns().map_err(ViewError::from)?;
         Ok(Self {
-            schema,
+            schema: strings::viewed(&schema),
             partition_by: Vec::new(),
             committed: provider(Some(log)).await?,
             only: None,
@@ -139,7 +140,7 @@ impl TableView {
             None => table.provisional_schema(&Offsets::new()).await.map_err(ViewError::from)?.0,
         };
         Ok(Self {
-            schema: dead_letter::columns(),
+            schema: strings::viewed(&dead_letter::columns()),
             partition_by: Vec::new(),
             committed: provider(dead).await?,
             only: None,
@@ -157,7 +158,8 @@ impl TableView {
         let schema = topics::schema(topic, &ranges).await?;
         let tail = Some(Tail::new(Kind::All, Arc::clone(&schema), ranges));
         let partition_by = Vec::new();
-        Ok(Self { schema: schema.arrow(), partition_by, committed: None, only: None, tail })
+        let schema = strings::viewed(&schema.arrow());
+        Ok(Self { schema, partition_by, committed: None, only: None, tail })
     }
 
     /// The committed rows that are meant.
@@ -233,10 +235,11 @@ impl TableView {
             let other = has.field_with_name(&column.name);
             let (Ok(own), Ok(other)) = (own, other) else { return false };
             // Delta hands out partition columns as dictionaries; comparisons see through that.
-            match other.data_type() {
-                DataType::Dictionary(_, values) => own.data_type() == values.as_ref(),
-                kind => own.data_type() == kind,
-            }
+            let other = match other.data_type() {
+                DataType::Dictionary(_, values) => values.as_ref(),
+                kind => kind,
+            };
+            strings::plain(own.data_type()) == strings::plain(other)
         })
     }
 }
@@ -274,7 +277,8 @@ impl TableProvider for TableView {
             inputs.push(self.committed_only(provider, state, &columns, filters, limit).await?);
         }
         if let Some(tail) = &self.tail {
-            inputs.push(tail.scan(state, Some(&columns), filters, limit).await?);
+            let rows = tail.scan(state, Some(&columns), filters, limit).await?;
+            inputs.push(strings::as_views(rows, &self.schema.project(&columns)?)?);
         }
         match (inputs.pop(), inputs.is_empty()) {
             (Some(input), true) => Ok(input),

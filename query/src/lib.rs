@@ -21,6 +21,7 @@ pub mod http;
 mod output;
 pub mod pg;
 mod running;
+mod sealed;
 mod statement;
 mod strings;
 mod tail;

@@ -34,8 +34,7 @@ use table::{
 use crate::{
     division,
     error::ViewError,
-    sealed::Sealed,
-    strings,
+    pruning, strings,
     tail::{Kind, Range, Tail},
     topics,
     travel::{self, Written},
@@ -226,7 +225,7 @@ impl TableView {
             .chain(division::implied(&self.partition_by, filters))
             .collect();
         let rows = provider.scan(state, Some(&wanted), &usable, limit).await?;
-        Ok(Arc::new(ProjectionExec::try_new(exprs, Arc::new(Sealed::new(rows)))?))
+        Ok(Arc::new(ProjectionExec::try_new(exprs, pruning::unless_few_pass(rows, &usable)?)?))
     }
 
     /// Whether a filter sees the same columns in the table as in this view.

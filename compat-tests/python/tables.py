@@ -3,8 +3,8 @@
   tables.py watch READY TOPIC FAILURE until standard input ends: counts never go back, no row is there twice;
         READY is the broker's ready file, whose addresses change with each restart; answers that fail with FAILURE are passed over
   tables.py verify HTTP BOOTSTRAP TOPIC ACKS OPTIONS
-        SQL gives the right answer at once and when the table has everything; deltalake, Polars and, on local files, DuckDB
-        find each acknowledged record once, with its values and Kafka's metadata; OPTIONS (JSON) is how to reach S3
+        SQL gives the right answer at once and when the table has everything; deltalake, Polars and DuckDB find each acknowledged
+        record once, deltalake with its values and Kafka's metadata; OPTIONS (JSON) is how to reach S3
   tables.py moments HTTP BOOTSTRAP TOPIC
         earlier versions are what deltalake finds in them; a producer reads what it just wrote; a query is cancelled
   tables.py replay HTTP BOOTSTRAP TOPIC
@@ -118,9 +118,7 @@ def verify(http, bootstrap, topic, acks_path, options):
     values = [json.loads(value) for _, value in rows()]
     options = json.loads(options)
     with_deltalake(path, options, acked, values)
-    # DuckDB's way to S3 is an extension that it would fetch at run time.
-    if not options:
-        same(with_duckdb(path), expected, "DuckDB")
+    same(with_duckdb(path, options), expected, "DuckDB")
     same(with_polars(path, options), expected, "Polars")
     csv = post(http, f"select count(*) as n from {topic}", "csv").decode()
     assert csv.split() == ["n", str(ROWS)], csv
@@ -146,14 +144,21 @@ def with_deltalake(path, options, acked, values):
     assert found == acked.keys(), f"{len(acked.keys() - found)} rows are missing"
 
 
-def with_duckdb(path):
+def with_duckdb(path, options):
     import duckdb
     import duckdb_extension_delta
+    import duckdb_extension_httpfs
 
-    # The wheel carries the extension, so that nothing is fetched at run time.
-    (extension,) = Path(duckdb_extension_delta.__file__).parent.glob("extensions/*/delta.duckdb_extension")
     connection = duckdb.connect()
-    connection.execute(f"load '{extension}'")
+    # The wheels carry the extensions, so that nothing is fetched at run time.
+    for module, name in ((duckdb_extension_httpfs, "httpfs"), (duckdb_extension_delta, "delta")):
+        (extension,) = Path(module.__file__).parent.glob(f"extensions/*/{name}.duckdb_extension")
+        connection.execute(f"load '{extension}'")
+    if options:
+        secret = {"key_id": "AWS_ACCESS_KEY_ID", "secret": "AWS_SECRET_ACCESS_KEY", "region": "AWS_REGION"}
+        secret = ", ".join(f"{name} '{options[key]}'" for name, key in secret.items())
+        endpoint = options["AWS_ENDPOINT_URL"].removeprefix("http://")
+        connection.execute(f"create secret (type s3, {secret}, endpoint '{endpoint}', url_style 'path', use_ssl false)")
     return connection.execute(BY_CARRIER.format(f"delta_scan('{path}')")).fetchall()
 
 

@@ -167,7 +167,7 @@ impl<'a> Replay<'a> {
     ) -> Result<(), SinkError> {
         loop {
             let records = self.records(&file)?;
-            let Some((rows, schema)) = self.decode(&records).await? else {
+            let Some((rows, schema)) = self.decode(records).await? else {
                 replayed.left += file.rows.num_rows() as u64;
                 return Ok(());
             };
@@ -204,12 +204,12 @@ impl<'a> Replay<'a> {
     /// The rows of those that can be decoded, in the order of partitions and offsets.
     async fn decode(
         &self,
-        records: &[DeadRecord],
+        records: Vec<DeadRecord>,
     ) -> Result<Option<(RecordBatch, Arc<TableSchema>)>, SinkError> {
         let Some(mut schema) = self.table.schema() else { return Ok(None) };
         let mut by_partition: BTreeMap<i32, Vec<DeadRecord>> = BTreeMap::new();
         for record in records {
-            by_partition.entry(record.partition).or_default().push(record.clone());
+            by_partition.entry(record.partition).or_default().push(record);
         }
         let mut chunks = Vec::new();
         for (partition, records) in &by_partition {

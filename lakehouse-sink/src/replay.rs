@@ -37,7 +37,7 @@ use crate::{
     store::TableStore,
 };
 
-/// What the dead-letter table's commit says of itself, and the table's.
+/// Where both commits say which records they are about.
 const REPLAYED_INFO: &str = "kafkaReplayed";
 /// The partition of the mark of a replay.
 const NO_PARTITION: i32 = -1;
@@ -154,7 +154,7 @@ impl<'a> Replay<'a> {
             }
         }
         // They have expired from the table since, or were taken by a commit without a known end.
-        self.commit_mark(dead, &mark).await
+        self.commit(dead, |_| Ok(Vec::new()), &BTreeSet::new(), &mark, &APPEND).await
     }
 
     /// Replays one file, in as many commits as the bound on partitions asks for.
@@ -211,18 +211,23 @@ impl<'a> Replay<'a> {
         for record in records {
             by_partition.entry(record.partition).or_default().push(record);
         }
-        let mut chunks = Vec::new();
-        for (partition, records) in &by_partition {
-            let chunk = Chunk::of_dead_letters(self.table.topic(), *partition, records)?;
-            if decode::decode(&chunk, &schema)?.met_unknown_fields {
-                schema = self.table.schema_with(&schema, &chunk).await?;
-            }
-            chunks.push(chunk);
-        }
-        let rows = chunks
+        let topic = self.table.topic();
+        let chunks = by_partition
             .iter()
-            .map(|chunk| Ok(decode::decode(chunk, &schema)?.rows))
-            .collect::<Result<Vec<_>, SinkError>>()?;
+            .map(|(partition, records)| Chunk::of_dead_letters(topic, *partition, records))
+            .collect::<Result<Vec<_>, _>>()?;
+        let decoded = |schema: &Arc<TableSchema>| {
+            chunks.iter().map(|chunk| decode::decode(chunk, schema)).collect::<Result<Vec<_>, _>>()
+        };
+        let mut found = decoded(&schema)?;
+        let version = schema.version;
+        for (chunk, _) in chunks.iter().zip(&found).filter(|(_, found)| found.met_unknown_fields) {
+            schema = self.table.schema_with(&schema, chunk).await?;
+        }
+        if schema.version != version {
+            found = decoded(&schema)?;
+        }
+        let rows: Vec<_> = found.into_iter().map(|decoded| decoded.rows).collect();
         let rows = arrow::compute::concat_batches(&schema.arrow(), &rows)?;
         Ok((rows.num_rows() > 0).then_some((rows, schema)))
     }
@@ -256,9 +261,8 @@ impl<'a> Replay<'a> {
         let mut writer = log.writer(Arc::clone(&columns), schema.partition_columns(), target)?;
         writer.write(rows).await?;
         let files = writer.close().await?;
-        let marks = std::slice::from_ref(mark);
-        let properties = || delta::marked_commit(marks, replayed_info(places), self.now_ms);
-        log.commit_actions(|log| log.added(&files, &columns), marks, properties, &APPEND).await
+        let added = |log: &TableLog| log.added(&files, &columns);
+        self.commit(log, added, places, mark, &APPEND).await
     }
 
     /// Takes rows out of a file of dead letters. Returns the file that has the others.
@@ -283,19 +287,24 @@ impl<'a> Replay<'a> {
             actions.push(Action::Remove(files::remove(dead, &file.path, self.now_ms)?));
             Ok(actions)
         };
-        let marks = std::slice::from_ref(mark);
-        let properties = || delta::marked_commit(marks, replayed_info(places), self.now_ms);
         let operation = DeltaOperation::Delete { predicate: None };
-        dead.commit_actions(actions, marks, properties, &operation).await?;
+        self.commit(dead, actions, places, mark, &operation).await?;
         // One file, as there is no bound on its size and nothing that divides it.
         Ok(files.into_iter().next().map(|file| DeadFile { path: file.path, rows: rest }))
     }
 
-    async fn commit_mark(&self, dead: &mut TableLog, mark: &Advance) -> Result<(), SinkError> {
+    /// Commits to either table, with the number of the replay.
+    async fn commit(
+        &self,
+        log: &mut TableLog,
+        actions: impl Fn(&TableLog) -> Result<Vec<Action>, SinkError>,
+        places: &BTreeSet<Place>,
+        mark: &Advance,
+        operation: &DeltaOperation,
+    ) -> Result<(), SinkError> {
         let marks = std::slice::from_ref(mark);
-        let properties =
-            || delta::marked_commit(marks, replayed_info(&BTreeSet::new()), self.now_ms);
-        dead.commit_actions(|_| Ok(Vec::new()), marks, properties, &APPEND).await
+        let properties = || delta::marked_commit(marks, replayed_info(places), self.now_ms);
+        log.commit_actions(actions, marks, properties, operation).await
     }
 
     fn mark(&self, from: Option<i64>, to: i64) -> Advance {

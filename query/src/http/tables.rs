@@ -121,10 +121,7 @@ pub(super) async fn replay(
             let failure = Failure { error: error.to_string(), sql_state: "55006" };
             (StatusCode::CONFLICT, Json(failure)).into_response()
         }
-        Ok(Err(ReplayError::Sink(error))) => {
-            let failure = Failure { error: error.to_string(), sql_state: "58030" };
-            (StatusCode::SERVICE_UNAVAILABLE, Json(failure)).into_response()
-        }
+        Ok(Err(ReplayError::Sink(error))) => unavailable(error.to_string()),
         Ok(Err(error)) => refused(error.to_string()),
         Err(ended) => ended_early(&ended),
     }
@@ -169,7 +166,11 @@ fn failed(error: &TableError) -> Response {
     if let TableError::Rebuild(_) = error {
         return refused(error.to_string());
     }
-    let failure = Failure { error: error.to_string(), sql_state: "58030" };
+    unavailable(error.to_string())
+}
+
+fn unavailable(error: String) -> Response {
+    let failure = Failure { error, sql_state: "58030" };
     (StatusCode::SERVICE_UNAVAILABLE, Json(failure)).into_response()
 }
 

@@ -166,12 +166,6 @@ impl VisitorMut for Qualify {
                     **pattern = with_backslashes;
                 }
             }
-            Expr::BinaryOp { left, right, .. }
-                if is_function_column(left) && right.to_string() == "0" =>
-            {
-                let none = Value::SingleQuotedString("-".to_owned());
-                **right = Expr::Value(none.with_empty_span());
-            }
             Expr::BinaryOp { left, right, .. } if is_function_column(left) => {
                 if let Some(function) = function_named(right) {
                     **right = function;
@@ -219,24 +213,26 @@ impl VisitorMut for Arrays {
     }
 }
 
-/// `'pg_catalog.array_in'::regproc`, or the crate's query for its number, as the name alone.
+/// `'pg_catalog.array_in'::regproc`, or the crate's query for its number, as the name alone; of
+/// the number 0, the name of none.
 fn function_named(expr: &Expr) -> Option<Expr> {
     let name = match expr {
-        Expr::Cast { expr, data_type, .. } => {
-            data_type.to_string().eq_ignore_ascii_case("regproc").then_some(expr)?
+        Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) if number == "0" => "-",
+        Expr::Cast { expr, data_type, .. }
+            if data_type.to_string().eq_ignore_ascii_case("regproc") =>
+        {
+            text_of(expr)?
         }
         Expr::Subquery(query) => {
             let SetExpr::Select(select) = query.body.as_ref() else { return None };
             match select.selection.as_ref()? {
-                Expr::BinaryOp { left, right, .. } if left.to_string() == "proname" => right,
+                Expr::BinaryOp { left, right, .. } if left.to_string() == "proname" => {
+                    text_of(right)?
+                }
                 _ => return None,
             }
         }
         _ => return None,
-    };
-    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(name), .. }) = name.as_ref()
-    else {
-        return None;
     };
     let name = name.strip_prefix("pg_catalog.").unwrap_or(name).to_owned();
     Some(Expr::Value(Value::SingleQuotedString(name).with_empty_span()))

@@ -227,8 +227,9 @@ impl Catalog {
     /// [`Error::UnknownTopic`], or as the store fails.
     pub async fn delete_topic(&self, id: TopicId) -> Result<(), Error> {
         self.change(move |inner| async move {
-            inner.image().by_id(id).ok_or(Error::UnknownTopic(id))?;
-            inner.metadata.delete_topic(&inner.fence, id).await?;
+            let entry = Arc::clone(inner.image().by_id(id).ok_or(Error::UnknownTopic(id))?);
+            let note = table::deletion::note(id, &entry.topic.configs);
+            inner.metadata.delete_topic(&inner.fence, id, note).await?;
             inner.publish(inner.image().without(id));
             inner.log.remove_topic(id);
             Ok(())

@@ -122,7 +122,7 @@ impl Committer {
         let mut log = match TableLog::open(&self.store, &directory).await? {
             Some(log) => log,
             None => {
-                let (columns, divided) = (schema.arrow(), schema.partition_columns());
+                let (columns, divided) = (schema.arrow(), schema.rules.partition_columns());
                 let name = self.table.name();
                 TableLog::create(&self.store, &directory, name, &columns, divided).await?
             }
@@ -242,7 +242,7 @@ impl Committer {
             next_offset = dead.offset;
         }
         let config = self.table.config();
-        let divisions = partition::divisions(&batch.schema.partition_by, &decoded.rows)?;
+        let divisions = partition::divisions(&batch.schema.rules.partition_by, &decoded.rows)?;
         if batch.would_divide_too_much(&divisions, config.partitions_max) {
             self.commit(log, batch).await?;
         }
@@ -301,7 +301,10 @@ impl Committer {
         let files = batch.close().await?;
         let committed_files = files.len() as u64;
         match batch.changes()? {
-            Some(changes) => log.merge(changes, &schema, &advances, now_ms).await?,
+            Some(changes) => {
+                let identity = batch.schema.rules.identity();
+                log.merge(changes, &identity, &schema, &advances, now_ms).await?;
+            }
             None => log.commit(files, &schema, &advances, now_ms).await?,
         }
         self.status.committed(&Committed {

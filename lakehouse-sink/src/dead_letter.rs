@@ -16,6 +16,7 @@ use arrow::{
 use deltalake::kernel::Add;
 use table::{
     decode::DeadRecord,
+    rules::KeyFormat,
     schema::{self, RESCUED, VALUE},
     table::Table,
 };
@@ -26,7 +27,7 @@ use crate::{
     store::TableStore,
 };
 
-/// What a dead-letter table's name and directory end in.
+/// What a dead-letter table's directory ends in, whatever its name.
 pub const SUFFIX: &str = "__dlq";
 /// Column of what is wrong with the record.
 pub(crate) const REASON: &str = "reason";
@@ -34,7 +35,8 @@ pub(crate) const REASON: &str = "reason";
 /// Kafka's columns, the value's bytes, and the reason.
 #[must_use]
 pub fn columns() -> SchemaRef {
-    let meta = schema::meta_fields().into_iter().filter(|field| field.name() != RESCUED);
+    let meta =
+        schema::meta_fields(KeyFormat::Raw).into_iter().filter(|field| field.name() != RESCUED);
     let own = [Field::new(VALUE, DataType::Binary, true), Field::new(REASON, DataType::Utf8, true)];
     Arc::new(Schema::new(meta.chain(own).collect::<Vec<_>>()))
 }
@@ -57,7 +59,7 @@ pub(crate) async fn add(
     let mut log = match TableLog::open(store, &directory).await? {
         Some(log) => log,
         None => {
-            let name = format!("{}{SUFFIX}", table.name());
+            let name = table.dead_letters().to_string();
             TableLog::create(store, &directory, &name, &columns, Vec::new()).await?
         }
     };

@@ -224,13 +224,15 @@ impl TableLog {
         Err(SinkError::Contended(COMMIT_ATTEMPTS_MAX))
     }
 
-    /// Commits changes of rows by key, and the progress that they make.
+    /// Commits changes of rows, told apart by the columns of `identity`, and the progress that
+    /// they make.
     ///
     /// # Errors
     /// As [`TableLog::commit`].
     pub(crate) async fn merge(
         &mut self,
         changes: RecordBatch,
+        identity: &[&str],
         schema: &SchemaRef,
         advances: &[Advance],
         now_ms: i64,
@@ -242,7 +244,7 @@ impl TableLog {
             self.check(advances).await?;
             let version = self.version();
             let properties = progress_commit(advances, now_ms);
-            match upsert::merge(self.table.clone(), changes.clone(), properties).await {
+            match upsert::merge(self.table.clone(), changes.clone(), identity, properties).await {
                 Ok(table) => self.table = table,
                 Err(error) if was_moved_on(&error) => {
                     self.refresh().await?;
@@ -345,9 +347,10 @@ pub(crate) fn marked_commit(
         .with_application_transactions(transactions)
 }
 
-/// What all commits of the sink have in common.
+/// What all commits of the sink have in common. Which versions are forgotten is upkeep's to say:
+/// delta-rs would go by the log's age only.
 pub(crate) fn own_commit() -> CommitProperties {
-    CommitProperties::default().with_metadata(engine_info())
+    CommitProperties::default().with_metadata(engine_info()).with_cleanup_expired_logs(Some(false))
 }
 
 /// Whether a commit failed because another one came first, and for certain had no effect.

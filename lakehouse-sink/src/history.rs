@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use arrow::temporal_conversions::timestamp_ms_to_datetime;
-use deltalake::{DeltaTable, DeltaTableError, logstore::commit_uri_from_version};
+use deltalake::{
+    DeltaTable, DeltaTableError, checkpoints::cleanup_expired_logs_for,
+    logstore::commit_uri_from_version,
+};
 use object_store::{Error as StoreError, ObjectStoreExt as _, path::Path};
 
 use crate::{delta::TableLog, error::SinkError};
@@ -46,6 +49,37 @@ impl TableLog {
         Ok((committed.timestamp_millis() <= time_ms).then_some(log))
     }
 
+    /// The numbers of the newest versions, up to `count` of them, and when they were committed,
+    /// milliseconds since the Unix epoch; the newest first, as far as the log has them.
+    ///
+    /// # Errors
+    /// Where the object store fails.
+    pub(crate) async fn newest_versions(&self, count: usize) -> Result<Vec<(u64, i64)>, SinkError> {
+        let last = self.version();
+        let first = (last + 1).saturating_sub(count.max(1) as u64);
+        let mut found = Vec::new();
+        for version in (first..=last).rev() {
+            let commit = commit_uri_from_version(Some(version));
+            match self.table().object_store().head(&commit).await {
+                Ok(meta) => found.push((version, meta.last_modified.timestamp_millis())),
+                Err(StoreError::NotFound { .. }) => break,
+                Err(error) => return Err(delta(error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes the log of versions before `version` that were committed before a time,
+    /// milliseconds since the Unix epoch, as far as a checkpoint stands in for it.
+    ///
+    /// # Errors
+    /// Where the object store fails.
+    pub(crate) async fn forget_before(&self, version: u64, time_ms: i64) -> Result<(), SinkError> {
+        let log_store = self.table().log_store();
+        cleanup_expired_logs_for(version, log_store.as_ref(), time_ms, None).await?;
+        Ok(())
+    }
+
     /// Files of this version that a newer one does not have: they are deleted some time later.
     ///
     /// # Errors
@@ -78,5 +112,51 @@ async fn exists(table: &DeltaTable, path: &Path) -> Result<bool, SinkError> {
         Ok(_) => Ok(true),
         Err(StoreError::NotFound { .. }) => Ok(false),
         Err(error) => Err(delta(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use deltalake::checkpoints::create_checkpoint;
+    use object_store::memory::InMemory;
+    use table::{rules::ValueFormat, schema::TableSchema};
+    use url::Url;
+
+    use super::*;
+    use crate::{delta::Advance, store::TableStore};
+
+    #[tokio::test]
+    async fn old_versions_are_forgotten_where_a_checkpoint_stands_in_for_them() {
+        let url = Url::parse("memory:///").unwrap();
+        let store = TableStore::new(Arc::new(InMemory::new()), Path::default(), url).unwrap();
+        let columns = TableSchema::first(ValueFormat::Raw, Vec::new()).arrow();
+        let mut log = TableLog::create(&store, "t", "t", &columns, Vec::new()).await.unwrap();
+        for n in 0..6 {
+            let from = (n > 0).then_some(n);
+            let application_id = "a".to_owned();
+            let advance = Advance { application_id, partition: 0, from, to: n + 1 };
+            log.commit(Vec::new(), &columns, &[advance], 0).await.unwrap();
+            if n == 3 {
+                create_checkpoint(log.table(), None).await.unwrap();
+            }
+        }
+        let numbers = |found: Vec<(u64, i64)>| -> Vec<u64> {
+            found.into_iter().map(|(version, _)| version).collect()
+        };
+        assert_eq!(numbers(log.newest_versions(3).await.unwrap()), [6, 5, 4]);
+        assert_eq!(numbers(log.newest_versions(100).await.unwrap()), [6, 5, 4, 3, 2, 1, 0]);
+        let last = log.newest_versions(1).await.unwrap()[0].1;
+        // Before the checkpoint's version nothing can be forgotten, nor what is not old.
+        log.forget_before(3, last + 1000).await.unwrap();
+        log.forget_before(5, last - 60_000).await.unwrap();
+        assert_eq!(log.newest_versions(100).await.unwrap().len(), 7);
+        log.forget_before(5, last + 1000).await.unwrap();
+        assert_eq!(numbers(log.newest_versions(100).await.unwrap()), [6, 5, 4]);
+        for (version, is_there) in [(3, false), (4, true), (5, true)] {
+            assert_eq!(log.at_version(version).await.unwrap().is_some(), is_there, "{version}");
+        }
     }
 }

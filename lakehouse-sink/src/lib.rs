@@ -18,6 +18,7 @@ pub mod dead_letter;
 mod delta;
 mod error;
 mod history;
+mod removal;
 mod replay;
 mod service;
 mod status;

@@ -24,7 +24,8 @@ use table::{
     decode::{self, DeadRecord},
     partition,
     reader::Chunk,
-    schema::{TableMode, TableSchema},
+    rules::TableMode,
+    schema::TableSchema,
     table::Table,
 };
 use tracing::info;
@@ -110,7 +111,7 @@ impl<'a> Replay<'a> {
         let name = self.table.name();
         let refused = |why: &str| Err(ReplayError::Impossible(format!("table {name} {why}")));
         let Some(schema) = self.table.schema() else { return refused("has no schema yet") };
-        if schema.mode == TableMode::Upsert {
+        if schema.rules.mode == TableMode::Upsert {
             return refused(
                 "is an upsert table: an older record cannot be told from one whose key was \
                  deleted since; rebuild it instead",
@@ -240,7 +241,7 @@ impl<'a> Replay<'a> {
     ) -> Result<RecordBatch, SinkError> {
         let at_most = self.table.config().partitions_max;
         while rows.num_rows() > 1
-            && partition::divisions(&schema.partition_by, &rows)?.len() > at_most
+            && partition::divisions(&schema.rules.partition_by, &rows)?.len() > at_most
         {
             rows = rows.slice(0, rows.num_rows().div_ceil(2));
         }
@@ -258,7 +259,8 @@ impl<'a> Replay<'a> {
     ) -> Result<(), SinkError> {
         let columns = schema.arrow();
         let target = self.table.config().target_file_bytes;
-        let mut writer = log.writer(Arc::clone(&columns), schema.partition_columns(), target)?;
+        let mut writer =
+            log.writer(Arc::clone(&columns), schema.rules.partition_columns(), target)?;
         writer.write(rows).await?;
         let files = writer.close().await?;
         let added = |log: &TableLog| log.added(&files, &columns);

@@ -16,6 +16,7 @@ use crate::{
     budget::Budget,
     committer::Committer,
     error::SinkError,
+    removal::Removal,
     replay::{Replay, ReplayError, Replayed},
     status::{StatusCell, TableStatus},
     store::TableStore,
@@ -70,6 +71,9 @@ impl Sink {
 
     /// Writes tables until it is stopped.
     pub async fn run(self: Arc<Self>) {
+        let removal =
+            Removal { catalog: Arc::clone(&self.deps.catalog), store: self.deps.store.clone() };
+        self.deps.spawner.spawn("table-removal", removal.run(self.stop.clone()));
         let mut changes = self.deps.catalog.changes();
         let mut rebuilds = self.deps.catalog.rebuilds();
         while !self.stop.is_cancelled() {
@@ -123,7 +127,7 @@ impl Sink {
     pub async fn replay(&self, name: &str, fix: Option<&str>) -> Result<Replayed, ReplayError> {
         let _one = self.replaying.try_lock().map_err(|_| ReplayError::Busy)?;
         self.deps.catalog.refresh().await.map_err(SinkError::from)?;
-        let table = self.deps.catalog.tables().into_iter().find(|table| table.name() == name);
+        let table = self.deps.catalog.table_named(name);
         let table = table.ok_or_else(|| ReplayError::NoTable(name.to_owned()))?;
         let now_ms = self.deps.clock.now_ms();
         Replay::new(&self.deps.store, &table, fix, now_ms)?.run().await

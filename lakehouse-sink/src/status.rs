@@ -58,6 +58,8 @@ pub struct TableStatus {
     pub vacuumed_files: u64,
     /// Rows deleted by `table.retention.ms` since the start, as far as they were counted.
     pub expired_rows: u64,
+    /// When it was last cleaned of expired rows and files, milliseconds since the Unix epoch.
+    pub last_cleaning_ms: Option<i64>,
 }
 
 /// A status that one task writes and others read.
@@ -84,6 +86,7 @@ impl StatusCell {
             merged_files: 0,
             vacuumed_files: 0,
             expired_rows: 0,
+            last_cleaning_ms: None,
         };
         Self { status: Mutex::new(status), table: table.to_owned(), commits: watch::Sender::new(0) }
     }

@@ -42,14 +42,15 @@ impl TableStore {
         url
     }
 
-    /// Deletes all of a directory.
+    /// Deletes all of a directory; how many objects there were.
     ///
     /// # Errors
     /// The object store's; what is left can be deleted later.
-    pub(crate) async fn delete(&self, directory: &str) -> Result<(), object_store::Error> {
+    pub(crate) async fn delete(&self, directory: &str) -> Result<usize, object_store::Error> {
         let path = self.path(directory);
         let found = self.store.list(Some(&path)).map_ok(|meta| meta.location).boxed();
-        self.store.delete_stream(found).try_for_each(|_| future::ready(Ok(()))).await
+        let deleted = self.store.delete_stream(found);
+        deleted.try_fold(0, |count, _| future::ready(Ok(count + 1))).await
     }
 
     fn path(&self, directory: &str) -> Path {

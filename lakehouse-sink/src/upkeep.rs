@@ -93,6 +93,8 @@ impl Upkeep {
             let dead_letters = dead_letter::directory(&self.table);
             self.vacuum(&dead_letters).await?;
             self.delete_replaced().await?;
+            let now_ms = self.clock.now_ms();
+            self.status.update(|status| status.last_cleaning_ms = Some(now_ms));
         }
         Ok(())
     }
@@ -179,12 +181,23 @@ impl Upkeep {
     /// Deletes files that no kept version has: replaced ones, and those of commits that never were.
     async fn vacuum(&self, directory: &str) -> Result<(), SinkError> {
         let Some(log) = TableLog::open(&self.store, directory).await? else { return Ok(()) };
-        let retention = self.table.config().snapshot_retention;
+        let config = self.table.config();
+        let retention = config.snapshot_retention;
         let kept = chrono::Duration::from_std(retention).unwrap_or(chrono::Duration::MAX);
+        let since_ms = self.clock.now_ms().saturating_sub(kept.num_milliseconds());
+        let kept_anyway = log.newest_versions(config.snapshots_min).await?;
+        if let Some((oldest, _)) = kept_anyway.last() {
+            log.forget_before(*oldest, since_ms).await?;
+        }
+        let old = kept_anyway.into_iter().filter(|(_, at_ms)| *at_ms < since_ms);
+        let old: Vec<_> = old.map(|(version, _)| version).collect();
         let vacuum = |is_dry: bool| {
-            log.table()
-                .clone()
-                .vacuum()
+            let vacuum = log.table().clone().vacuum();
+            let vacuum = match old.as_slice() {
+                [] => vacuum,
+                old => vacuum.with_keep_versions(old),
+            };
+            vacuum
                 .with_mode(VacuumMode::Full)
                 .with_retention_period(kept)
                 .with_enforce_retention_duration(false)

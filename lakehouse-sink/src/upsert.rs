@@ -1,4 +1,5 @@
-//! Tables that keep the newest record of each key: one MERGE per commit.
+//! Tables that keep the newest record of each key: one MERGE per commit. The key is the record's,
+//! or what the columns named for it hold.
 //!
 //! The changes of a commit are first brought down to the newest of each key, then joined with the
 //! table: a newer record replaces the row of its key, or deletes it if it is a tombstone. Files
@@ -7,10 +8,11 @@
 use std::collections::HashMap;
 
 use arrow::{
-    array::{AsArray as _, RecordBatch},
+    array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
     compute::interleave_record_batch,
     datatypes::{Int32Type, Int64Type},
     error::ArrowError,
+    row::{OwnedRow, RowConverter, SortField},
 };
 use deltalake::{
     DeltaTable, DeltaTableError,
@@ -21,7 +23,7 @@ use deltalake::{
     },
     kernel::transaction::CommitProperties,
 };
-use table::schema::{KEY, OFFSET, PARTITION, TOMBSTONE};
+use table::schema::{OFFSET, PARTITION, TOMBSTONE};
 
 use crate::delta;
 
@@ -29,19 +31,23 @@ const SOURCE: &str = "source";
 const TARGET: &str = "target";
 
 /// The newest row of each key: that of the highest offset, and partition, if two share it.
-pub(crate) fn newest(batches: &[RecordBatch]) -> Result<Option<RecordBatch>, ArrowError> {
-    let mut found: HashMap<&[u8], (Age, (usize, usize))> = HashMap::new();
+pub(crate) fn newest(
+    batches: &[RecordBatch],
+    identity: &[&str],
+) -> Result<Option<RecordBatch>, ArrowError> {
+    let Some(first) = batches.first() else { return Ok(None) };
+    let kinds = identity.iter().map(|name| Ok(column_of(first, name)?.data_type().clone()));
+    let kinds = kinds.map(|kind| kind.map(SortField::new));
+    let converter = RowConverter::new(kinds.collect::<Result<_, ArrowError>>()?)?;
+    let mut found: HashMap<OwnedRow, (Age, (usize, usize))> = HashMap::new();
     for (at, batch) in batches.iter().enumerate() {
-        let column = |name: &str| {
-            let missing = || ArrowError::SchemaError(format!("rows without {name}"));
-            batch.column_by_name(name).ok_or_else(missing)
-        };
-        let keys = column(KEY)?.as_binary::<i32>();
-        let offsets = column(OFFSET)?.as_primitive::<Int64Type>();
-        let partitions = column(PARTITION)?.as_primitive::<Int32Type>();
-        for row in 0..batch.num_rows() {
+        let keys = identity.iter().map(|name| column_of(batch, name).cloned());
+        let keys = converter.convert_columns(&keys.collect::<Result<Vec<_>, _>>()?)?;
+        let offsets = column_of(batch, OFFSET)?.as_primitive::<Int64Type>();
+        let partitions = column_of(batch, PARTITION)?.as_primitive::<Int32Type>();
+        for (row, key) in keys.iter().enumerate() {
             let age = (offsets.value(row), partitions.value(row));
-            let newest = found.entry(keys.value(row)).or_insert((age, (at, row)));
+            let newest = found.entry(key.owned()).or_insert((age, (at, row)));
             if age > newest.0 {
                 *newest = (age, (at, row));
             }
@@ -57,6 +63,11 @@ pub(crate) fn newest(batches: &[RecordBatch]) -> Result<Option<RecordBatch>, Arr
     interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &rows).map(Some)
 }
 
+fn column_of<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
+    let missing = || ArrowError::SchemaError(format!("rows without {name}"));
+    batch.column_by_name(name).ok_or_else(missing)
+}
+
 /// Offset and partition.
 type Age = (i64, i32);
 
@@ -65,6 +76,7 @@ type Age = (i64, i32);
 pub(crate) async fn merge(
     table: DeltaTable,
     changes: RecordBatch,
+    identity: &[&str],
     properties: CommitProperties,
 ) -> Result<DeltaTable, DeltaTableError> {
     let names: Vec<_> = changes
@@ -75,8 +87,10 @@ pub(crate) async fn merge(
         .filter(|name| name != TOMBSTONE)
         .collect();
     let source = SessionContext::new().read_batch(changes)?;
+    let is_same = identity.iter().map(|name| column(TARGET, name).eq(column(SOURCE, name)));
+    let is_same = is_same.reduce(Expr::and).unwrap_or_else(|| lit(false));
     let (table, _) = table
-        .merge(source, column(TARGET, KEY).eq(column(SOURCE, KEY)))
+        .merge(source, is_same)
         .with_source_alias(SOURCE)
         .with_target_alias(TARGET)
         .with_writer_properties(delta::writer_properties())

@@ -12,7 +12,8 @@ use crate::{
     error::Result,
     model::{Fence, Image, ObjectRow, ObjectState, Session, Topic},
     operations::{
-        compaction, configs, objects, partitions, producer_ids, sessions, snapshot, topics,
+        compaction, configs, objects, partitions, pointers, producer_ids, sessions, snapshot,
+        topics,
     },
     request::{
         ExtentOutcome, L0Commit, L1Commit, LogStart, NewEpochStart, NewObject, NewTopic,
@@ -111,8 +112,8 @@ impl<B: Backend> MetadataStore for B {
         write!(self, fence, |rows| topics::create(rows, fence.node_id, topic))
     }
 
-    async fn delete_topic(&self, fence: &Fence, id: TopicId) -> Result<()> {
-        write!(self, fence, |rows| topics::delete(rows, id))
+    async fn delete_topic(&self, fence: &Fence, id: TopicId, note: Option<String>) -> Result<()> {
+        write!(self, fence, |rows| topics::delete(rows, id, note))
     }
 
     async fn create_partitions(
@@ -225,5 +226,13 @@ impl<B: Backend> MetadataStore for B {
 
     async fn pointer(&self, name: &str) -> Result<Option<Vec<u8>>> {
         read!(self, |rows| rows.pointer(name))
+    }
+
+    async fn pointer_names(&self, prefix: &str) -> Result<Vec<String>> {
+        read!(self, |rows| rows.pointer_names(prefix))
+    }
+
+    async fn delete_pointers(&self, fence: &Fence, names: &[String]) -> Result<()> {
+        write!(self, fence, |rows| pointers::delete(rows, names))
     }
 }

@@ -316,6 +316,16 @@ impl Rows for MemoryTransaction {
         self.set(|tables| &mut tables.pointers, name.to_owned(), Some(value.to_vec()));
         Ok(())
     }
+
+    async fn pointer_names(&mut self, prefix: &str) -> Result<Vec<String>> {
+        let names = self.tables.pointers.keys();
+        Ok(names.filter(|name| name.starts_with(prefix)).cloned().collect())
+    }
+
+    async fn delete_pointer(&mut self, name: &str) -> Result<()> {
+        self.set(|tables| &mut tables.pointers, name.to_owned(), None);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -108,4 +108,7 @@ pub(crate) trait Rows: Send {
     async fn pointers(&mut self) -> Result<BTreeMap<String, Vec<u8>>>;
     async fn pointer(&mut self, name: &str) -> Result<Option<Vec<u8>>>;
     async fn put_pointer(&mut self, name: &str, value: &[u8]) -> Result<()>;
+    /// Those with a prefix, ascending.
+    async fn pointer_names(&mut self, prefix: &str) -> Result<Vec<String>>;
+    async fn delete_pointer(&mut self, name: &str) -> Result<()>;
 }

@@ -68,10 +68,12 @@ pub trait MetadataStore: Send + Sync + Debug {
     async fn create_topic(&self, fence: &Fence, topic: NewTopic) -> Result<Topic>;
 
     /// Deletes a topic. Its partitions go; objects lose its extents, and die with their last one.
+    /// `note` is the name of an empty value that is stored by the same write, for whoever has to
+    /// follow.
     ///
     /// # Errors
     /// [`UnknownTopic`](crate::Error::UnknownTopic).
-    async fn delete_topic(&self, fence: &Fence, id: TopicId) -> Result<()>;
+    async fn delete_topic(&self, fence: &Fence, id: TopicId, note: Option<String>) -> Result<()>;
 
     /// Adds partitions behind the `expected_count` existing ones; `new` holds their replicas.
     ///
@@ -242,4 +244,16 @@ pub trait MetadataStore: Send + Sync + Debug {
     /// # Errors
     /// Those of the back end.
     async fn pointer(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// The names of all values that begin with `prefix`, in their order.
+    ///
+    /// # Errors
+    /// Those of the back end.
+    async fn pointer_names(&self, prefix: &str) -> Result<Vec<String>>;
+
+    /// Forgets named values. Unknown ones are ignored.
+    ///
+    /// # Errors
+    /// Those of the back end.
+    async fn delete_pointers(&self, fence: &Fence, names: &[String]) -> Result<()>;
 }

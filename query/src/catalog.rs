@@ -1,11 +1,11 @@
-//! The one schema that queries see: the broker's tables, their dead letters, and topics that are
+//! The schemas that queries see: the broker's tables, their dead letters, and topics that are
 //! no tables, each as of the query's beginning or of the moment asked for.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use datafusion::{
-    catalog::{SchemaProvider, TableProvider},
+    catalog::{CatalogProvider, SchemaProvider, TableProvider},
     error::Result,
     logical_expr::TableType,
 };
@@ -14,6 +14,7 @@ use lakehouse_sink::{TableLog, TableStore, dead_letter};
 use table::{
     catalog::{TableCatalog, TopicView},
     config::OnError,
+    name::{self, DEFAULT_NAMESPACE},
     table::{Offsets, Table},
 };
 use tokio::sync::Mutex;
@@ -53,34 +54,47 @@ impl Tables {
         Self { catalog, store, logs: Mutex::default() }
     }
 
-    /// Names are looked for as they are written, then without regard to case; tables first.
-    fn named(&self, name: &str) -> Option<Named> {
-        let tables = self.catalog.tables();
+    /// The SQL schemas that there are tables in, and the default one, ascending.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        let mut found = vec![DEFAULT_NAMESPACE.to_owned()];
+        for table in self.catalog.tables() {
+            let namespace = &table.sql_name().namespace;
+            if !found.iter().any(|other| other.eq_ignore_ascii_case(namespace)) {
+                found.push(namespace.clone());
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Names are looked for as they are written, then without regard to case; tables first. Topics
+    /// are in the default namespace.
+    fn named(&self, namespace: &str, name: &str) -> Option<Named> {
+        let all = self.catalog.tables();
+        let tables = || all.iter().filter(|table| table.sql_name().is_in(namespace));
         let table = |is_it: &dyn Fn(&str) -> bool| {
-            tables.iter().find(|table| is_it(table.name())).map(Arc::clone)
-        };
-        let like = |wanted: &str| {
-            table(&|name| name == wanted)
-                .or_else(|| table(&|name| name.eq_ignore_ascii_case(wanted)))
+            tables().find(|table| is_it(&table.sql_name().name)).map(Arc::clone)
         };
         if let Some(table) = table(&|table| table == name) {
             return Some(Named::Table(table));
         }
-        let base = name.len().checked_sub(dead_letter::SUFFIX.len());
-        let base = base.and_then(|len| name.split_at_checked(len));
-        let base = base.filter(|(_, end)| end.eq_ignore_ascii_case(dead_letter::SUFFIX));
-        if let Some(table) = base.and_then(|(base, _)| like(base)) {
-            return Some(Named::DeadLetters(table));
+        let is_dead = |table: &&Arc<Table>| table.dead_letters().name.eq_ignore_ascii_case(name);
+        if let Some(table) = tables().find(is_dead) {
+            return Some(Named::DeadLetters(Arc::clone(table)));
         }
-        let topic = topics::find(self.catalog.topics(), name);
+        let topic = match namespace.eq_ignore_ascii_case(DEFAULT_NAMESPACE) {
+            true => topics::find(self.catalog.topics(), name),
+            false => None,
+        };
         if let Some(topic) = topic.as_ref().filter(|topic| topic.name == name) {
-            let of_topic = tables.iter().find(|table| table.topic_id() == topic.id);
+            let of_topic = all.iter().find(|table| table.topic_id() == topic.id);
             return Some(of_topic.map_or_else(
                 || Named::Topic(topic.clone()),
                 |table| Named::Table(Arc::clone(table)),
             ));
         }
-        like(name).map(Named::Table).or_else(|| topic.map(Named::Topic))
+        let alike = table(&|table| table.eq_ignore_ascii_case(name));
+        alike.map(Named::Table).or_else(|| topic.map(Named::Topic))
     }
 
     /// The newest version of a table's log; `None` before its first commit.
@@ -115,12 +129,12 @@ impl Tables {
     /// After `time`. That there is no such table is for the planner to say.
     pub(crate) async fn reached(
         &self,
-        name: &str,
+        (namespace, name): (&str, &str),
         offsets: &Offsets,
         time: Duration,
     ) -> Result<(), ViewError> {
         self.catalog.refresh().await?;
-        match self.named(name) {
+        match self.named(namespace, name) {
             Some(Named::Table(table)) => wait::reached(&table.partitions(), offsets, time).await,
             Some(Named::Topic(topic)) => wait::reached(&topic.partitions, offsets, time).await,
             Some(Named::DeadLetters(_)) | None => Ok(()),
@@ -159,10 +173,7 @@ impl Tables {
                                       to go back to";
                         Err(ViewError::Unsupported(reason).into())
                     }
-                    Some(travel) => {
-                        let name = format!("{}{}", table.name(), dead_letter::SUFFIX);
-                        then(dead, &name, &travel).await
-                    }
+                    Some(travel) => then(dead, &table.dead_letters().to_string(), &travel).await,
                 }
             }
             Named::Topic(topic) => match travel {
@@ -240,10 +251,38 @@ async fn missing_file(then: &TableLog, newest: &TableLog) -> Result<Option<Strin
     Ok(None)
 }
 
-/// The schema of one query.
+/// The schemas of one query, and those of the system.
+#[derive(Debug)]
+pub(crate) struct QueryCatalog {
+    pub(crate) tables: Arc<Tables>,
+    /// How long a table may be waited for.
+    pub(crate) time: Duration,
+    pub(crate) system: BTreeMap<&'static str, Arc<dyn SchemaProvider>>,
+}
+
+impl CatalogProvider for QueryCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        let system = self.system.keys().map(|name| (*name).to_owned());
+        self.tables.namespaces().into_iter().chain(system).collect()
+    }
+
+    /// Whether there are tables in it shows when one is looked up, after the catalog was refreshed.
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if let Some(system) = self.system.get(name) {
+            return Some(Arc::clone(system));
+        }
+        name::is_namespace(name).then(|| {
+            let (tables, namespace) = (Arc::clone(&self.tables), name.to_owned());
+            Arc::new(QuerySchema { tables, namespace, time: self.time }) as Arc<dyn SchemaProvider>
+        })
+    }
+}
+
+/// One schema of one query.
 #[derive(Debug)]
 pub(crate) struct QuerySchema {
     pub(crate) tables: Arc<Tables>,
+    pub(crate) namespace: String,
     /// How long a table may be waited for.
     pub(crate) time: Duration,
 }
@@ -254,10 +293,11 @@ impl SchemaProvider for QuerySchema {
     /// those are inferred from records.
     fn table_names(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for table in self.tables.catalog.tables() {
-            names.push(table.name().to_owned());
+        let tables = self.tables.catalog.tables();
+        for table in tables.iter().filter(|table| table.sql_name().is_in(&self.namespace)) {
+            names.push(table.sql_name().name.clone());
             if table.config().on_error == OnError::DeadLetter {
-                names.push(format!("{}{}", table.name(), dead_letter::SUFFIX));
+                names.push(table.dead_letters().name);
             }
         }
         names.sort();
@@ -268,7 +308,7 @@ impl SchemaProvider for QuerySchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let (name, travel) = Travel::of(name)?;
         self.tables.catalog.refresh().await.map_err(external)?;
-        let Some(named) = self.tables.named(name) else { return Ok(None) };
+        let Some(named) = self.tables.named(&self.namespace, name) else { return Ok(None) };
         Ok(Some(self.tables.view(named, travel, self.time).await?))
     }
 
@@ -277,6 +317,6 @@ impl SchemaProvider for QuerySchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        Travel::of(name).is_ok_and(|(name, _)| self.tables.named(name).is_some())
+        Travel::of(name).is_ok_and(|(name, _)| self.tables.named(&self.namespace, name).is_some())
     }
 }

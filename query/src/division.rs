@@ -63,6 +63,9 @@ fn day(op: Operator, value: &ScalarValue) -> Option<Expr> {
 
 fn bytes(value: &ScalarValue) -> Option<&[u8]> {
     match value {
+        ScalarValue::Utf8(Some(text))
+        | ScalarValue::Utf8View(Some(text))
+        | ScalarValue::LargeUtf8(Some(text)) => Some(text.as_bytes()),
         ScalarValue::Binary(Some(bytes))
         | ScalarValue::BinaryView(Some(bytes))
         | ScalarValue::LargeBinary(Some(bytes)) => Some(bytes),

@@ -1,11 +1,10 @@
 //! Running statements within bounds: memory (spilling), time, rows, and how many at once.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::datatypes::SchemaRef;
 use common::clock::{SharedClock, SystemClock};
 use datafusion::{
-    catalog::{CatalogProvider, MemoryCatalogProvider},
     common::ParamValues,
     execution::{
         SendableRecordBatchStream, SessionStateBuilder, TaskContext,
@@ -20,14 +19,14 @@ use datafusion::{
 };
 use futures::{FutureExt as _, TryFutureExt as _};
 use lakehouse_sink::TableStore;
-use table::catalog::TableCatalog;
+use table::{catalog::TableCatalog, name::DEFAULT_NAMESPACE};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
 use crate::{
-    catalog::{QuerySchema, Tables},
+    catalog::{QueryCatalog, Tables},
     error::QueryError,
     running::{Queries, Ticket},
     statement, travel,
@@ -36,7 +35,7 @@ use crate::{
 
 /// The catalog and schema that unqualified names are looked up in, as PostgreSQL's clients expect.
 pub(crate) const CATALOG: &str = "streamhouse";
-pub(crate) const SCHEMA: &str = "public";
+pub(crate) const SCHEMA: &str = DEFAULT_NAMESPACE;
 /// The longest a query may take where it does not say.
 pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
@@ -159,7 +158,7 @@ impl QueryEngine {
     /// [`QueryError`].
     pub async fn query_within(&self, sql: &str, time: Duration) -> Result<Answer, QueryError> {
         let statement = statement::parse(sql)?;
-        let context = self.session_within(time)?;
+        let context = self.session_within(time);
         self.run(&context, sql, statement, None, time).await
     }
 
@@ -177,7 +176,8 @@ impl QueryEngine {
         // Before there is a permit: others may run while this one waits.
         let waits = travel::waits(&statement).map_err(|error| QueryError::Plan(error.into()))?;
         for (table, offsets) in waits {
-            let reached = self.tables.reached(&table, &offsets, time);
+            let (namespace, table) = (table.schema().unwrap_or(SCHEMA), table.table());
+            let reached = self.tables.reached((namespace, table), &offsets, time);
             let reached = reached.map_err(|error| QueryError::Plan(error.into()));
             ticket.unless_cancelled(reached).await?;
         }
@@ -216,7 +216,7 @@ impl QueryEngine {
     }
 
     /// A session that sees the tables and waits for records for some time.
-    pub(crate) fn session_within(&self, time: Duration) -> Result<SessionContext, QueryError> {
+    pub(crate) fn session_within(&self, time: Duration) -> SessionContext {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_create_default_catalog_and_schema(false)
@@ -229,10 +229,9 @@ impl QueryEngine {
             .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
         let context = SessionContext::new_with_state(state);
-        let catalog = MemoryCatalogProvider::new();
-        let schema = QuerySchema { tables: Arc::clone(&self.tables), time };
-        catalog.register_schema(SCHEMA, Arc::new(schema)).map_err(QueryError::Execution)?;
+        let catalog =
+            QueryCatalog { tables: Arc::clone(&self.tables), time, system: BTreeMap::new() };
         context.register_catalog(CATALOG, Arc::new(catalog));
-        Ok(context)
+        context
     }
 }

@@ -1,10 +1,9 @@
 //! Topics without a table, straight from the log. Nothing is persisted: each query infers the
 //! columns anew.
 //!
-//! The columns come from a sample: the first and the last records of every partition. If most of
-//! the values are JSON objects, their fields are columns, as in a table; otherwise there is one,
-//! `value`, of bytes. No record is left out: of one that is no JSON object among those that are,
-//! the value stands in `kafka_rescued` as text.
+//! The columns come from a sample, the first and the last records of every partition, as those of
+//! a table do. No record is left out: of one that cannot be decoded, the value stands in
+//! `kafka_rescued` as text.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,7 +15,8 @@ use table::{
     infer::Sample,
     name,
     reader::Chunk,
-    schema::{TableSchema, ValueFormat},
+    rules::ValueFormat,
+    schema::TableSchema,
 };
 
 use crate::{error::ViewError, tail::Range};
@@ -54,23 +54,22 @@ pub(crate) async fn schema(
     ranges: &[Range],
 ) -> Result<Arc<TableSchema>, ViewError> {
     let config = config(topic).map_err(ViewError::Parameter)?;
-    let is_told = topic.values.get(keys::VALUE_CONVERT).is_some_and(|value| !value.is_empty());
-    if config.format != ValueFormat::Json || (is_told && !config.declared.is_empty()) {
-        return Ok(Arc::new(TableSchema::first(config.format, config.declared)));
+    let of_log =
+        |schema: TableSchema| Ok(Arc::new(TableSchema { rules: schema.rules.as_log(), ..schema }));
+    if let Some(schema) = config.declared_schema() {
+        return of_log(schema);
     }
     let share = config.sample_records.div_ceil(ranges.len().max(1) * 2).max(1);
-    let mut seen = Seen::default();
+    let mut sample = Sample::new(config.transform);
     for range in ranges {
         let wanted = i64::try_from(share).unwrap_or(i64::MAX);
         let head = range.to.min(range.from.saturating_add(wanted));
-        seen.look(&range.partition, range.from, head, share).await?;
+        look(&mut sample, &range.partition, range.from, head, share).await?;
         let last = head.max(range.to.saturating_sub(wanted));
-        seen.look(&range.partition, last, range.to, share).await?;
+        look(&mut sample, &range.partition, last, range.to, share).await?;
     }
-    if is_told || seen.objects * 2 > seen.values {
-        return Ok(Arc::new(seen.sample.first_schema(config.columns_max)));
-    }
-    Ok(Arc::new(TableSchema::first(ValueFormat::Raw, Vec::new())))
+    let format = config.format.or_else(|| sample.format()).unwrap_or(ValueFormat::Raw);
+    of_log(sample.first_schema(config.rules(format), config.columns_max))
 }
 
 /// The configuration that the topic's table would have.
@@ -82,33 +81,21 @@ fn config(topic: &TopicView) -> Result<TableConfig, String> {
     read.ok_or_else(|| format!("topic {} cannot be read as a table", topic.name))
 }
 
-/// What a sample has shown.
-#[derive(Debug, Default)]
-struct Seen {
-    sample: Sample,
-    values: usize,
-    objects: usize,
-}
-
-impl Seen {
-    async fn look(
-        &mut self,
-        partition: &Partition,
-        from: i64,
-        to: i64,
-        at_most: usize,
-    ) -> Result<(), ViewError> {
-        let (mut offset, mut room) = (from, at_most);
-        while offset < to && room > 0 {
-            let chunk = Chunk::read(partition, offset, to, SAMPLE_BYTES).await;
-            let chunk = chunk.map_err(table::table::TableError::Read)?;
-            let found = decode::sample(&chunk, &mut self.sample, room);
-            let found = found.map_err(table::table::TableError::Decode)?;
-            self.values += found.values;
-            self.objects += found.objects;
-            room = room.saturating_sub(found.records);
-            offset = chunk.next_offset;
-        }
-        Ok(())
+/// Looks at up to `at_most` records of a range.
+async fn look(
+    sample: &mut Sample,
+    partition: &Partition,
+    from: i64,
+    to: i64,
+    at_most: usize,
+) -> Result<(), ViewError> {
+    let (mut offset, mut room) = (from, at_most);
+    while offset < to && room > 0 {
+        let chunk = Chunk::read(partition, offset, to, SAMPLE_BYTES).await;
+        let chunk = chunk.map_err(table::table::TableError::Read)?;
+        let records = decode::observe(&chunk, sample, room);
+        room -= records.map_err(table::table::TableError::Decode)?;
+        offset = chunk.next_offset;
     }
+    Ok(())
 }

@@ -11,6 +11,7 @@ use std::{fmt, ops::ControlFlow, str::FromStr};
 
 use arrow::{array::timezone::Tz, compute::kernels::cast_utils::string_to_datetime};
 use datafusion::{
+    common::TableReference,
     logical_expr::Expr,
     prelude::{col, lit},
     sql::{
@@ -308,8 +309,16 @@ impl VisitorMut for Aliases {
     }
 }
 
+/// A name as the planner understands it.
+fn folded(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
+}
+
 /// The tables that a statement has to wait for, and up to which offsets.
-pub(crate) fn waits(statement: &Statement) -> Result<Vec<(String, Offsets)>, ViewError> {
+pub(crate) fn waits(statement: &Statement) -> Result<Vec<(TableReference, Offsets)>, ViewError> {
     let inner = match statement {
         Statement::Explain(explain) => return waits(&explain.statement),
         Statement::Statement(inner) => inner,
@@ -320,7 +329,14 @@ pub(crate) fn waits(statement: &Statement) -> Result<Vec<(String, Offsets)>, Vie
         let last = name.0.last().and_then(|part| part.as_ident());
         match last.map(|last| Travel::of(&last.value)) {
             Some(Ok((table, Some(Travel::AtLeast(offsets))))) => {
-                found.push((table.to_owned(), offsets));
+                let before = name.0.iter().rev().nth(1).and_then(|part| part.as_ident());
+                found.push((
+                    match before {
+                        Some(schema) => TableReference::partial(folded(schema), table),
+                        None => TableReference::bare(table),
+                    },
+                    offsets,
+                ));
                 ControlFlow::Continue(())
             }
             Some(Err(error)) => ControlFlow::Break(error),

@@ -22,7 +22,7 @@ use datafusion::{
     physical_plan::ExecutionPlan,
     prelude::lit,
 };
-use table::schema::{KEY, OFFSET, PARTITION, TOMBSTONE};
+use table::schema::{OFFSET, PARTITION, TOMBSTONE};
 
 use crate::{tail::Tail, view::TableView};
 
@@ -41,26 +41,30 @@ pub(crate) struct UpsertView {
     committed: Arc<TableView>,
     /// With [`TOMBSTONE`].
     tail: Arc<Tail>,
+    /// The columns that tell rows apart.
+    identity: Vec<String>,
 }
 
 impl UpsertView {
-    pub(crate) fn new(committed: TableView, tail: Tail) -> Self {
+    pub(crate) fn new(committed: TableView, tail: Tail, identity: Vec<String>) -> Self {
         let (committed, tail) = (Arc::new(committed), Arc::new(tail));
-        Self { schema: committed.schema(), committed, tail }
+        Self { schema: committed.schema(), committed, tail, identity }
     }
 
     /// The rows, as a plan.
     fn plan(&self, filters: &[Expr]) -> Result<LogicalPlan> {
         let (committed, tail) = (self.committed(filters)?, self.tail(filters)?);
-        let untouched = joined(committed.clone(), tail.clone(), JoinType::LeftAnti)?
+        let untouched = self
+            .joined(committed.clone(), tail.clone(), JoinType::LeftAnti)?
             .project(self.columns(COMMITTED))?;
-        let touched = joined(committed, tail.clone(), JoinType::LeftSemi)?
+        let touched = self
+            .joined(committed, tail.clone(), JoinType::LeftSemi)?
             .project(self.columns(COMMITTED).into_iter().chain([lit(false).alias(TOMBSTONE)]))?;
         let changes = LogicalPlanBuilder::from(tail).project(
             self.columns(TAIL).into_iter().chain([column(TAIL, TOMBSTONE).alias(TOMBSTONE)]),
         )?;
         let rank = row_number()
-            .partition_by(vec![column(BOTH, KEY)])
+            .partition_by(self.identity.iter().map(|name| column(BOTH, name)).collect())
             .order_by(vec![
                 column(BOTH, OFFSET).sort(false, false),
                 column(BOTH, PARTITION).sort(false, false),
@@ -80,6 +84,20 @@ impl UpsertView {
         untouched.union(newest.build()?)?.build()
     }
 
+    /// Joins both sides by what tells rows apart.
+    fn joined(
+        &self,
+        committed: LogicalPlan,
+        tail: LogicalPlan,
+        kind: JoinType,
+    ) -> Result<LogicalPlanBuilder> {
+        let keys = |relation: &'static str| -> Vec<_> {
+            self.identity.iter().map(|name| Column::new(Some(relation), name)).collect()
+        };
+        let keys = (keys(COMMITTED), keys(TAIL));
+        LogicalPlanBuilder::from(committed).join(tail, kind, keys, None)
+    }
+
     fn committed(&self, filters: &[Expr]) -> Result<LogicalPlan> {
         let source = provider_as_source(Arc::<TableView>::clone(&self.committed));
         filtered(LogicalPlanBuilder::scan(COMMITTED, source, None)?, COMMITTED, filters)
@@ -97,14 +115,7 @@ impl UpsertView {
     }
 }
 
-/// Joins both sides by key.
-fn joined(committed: LogicalPlan, tail: LogicalPlan, kind: JoinType) -> Result<LogicalPlanBuilder> {
-    let key = |relation| Column::new(Some(relation), KEY);
-    let keys = (vec![key(COMMITTED)], vec![key(TAIL)]);
-    LogicalPlanBuilder::from(committed).join(tail, kind, keys, None)
-}
-
-/// With filters on the key, whose columns get the relation's name.
+/// With filters on what tells rows apart, whose columns get the relation's name.
 fn filtered(mut plan: LogicalPlanBuilder, relation: &str, filters: &[Expr]) -> Result<LogicalPlan> {
     use datafusion::common::tree_node::{Transformed, TreeNode as _};
     for filter in filters {
@@ -138,7 +149,8 @@ impl TableProvider for UpsertView {
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         let support = |filter: &&Expr| {
-            let is_on_key = filter.column_refs().into_iter().all(|column| column.name == KEY);
+            let is_on_key =
+                filter.column_refs().into_iter().all(|c| self.identity.contains(&c.name));
             match is_on_key || self.tail.is_empty() {
                 true => TableProviderFilterPushDown::Inexact,
                 false => TableProviderFilterPushDown::Unsupported,

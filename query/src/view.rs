@@ -27,7 +27,8 @@ use table::{
     catalog::TopicView,
     config::OnError,
     partition::PartitionBy,
-    schema::{OFFSET, PARTITION, TableMode, TableSchema},
+    rules::TableMode,
+    schema::{OFFSET, PARTITION, TableSchema},
     table::{Offsets, Table},
 };
 
@@ -64,18 +65,20 @@ pub(crate) async fn now(table: &Table, log: Option<&TableLog>) -> Result<Arc<dyn
     let schema = schema(table, &progress, &ranges).await?;
     let committed = TableView {
         schema: schema.arrow(),
-        partition_by: schema.partition_by.clone(),
+        partition_by: schema.rules.partition_by.clone(),
         committed: provider(log).await?,
         only: None,
         tail: None,
     };
-    Ok(match schema.mode {
+    Ok(match schema.rules.mode {
         TableMode::Append => {
             let tail = Some(Tail::new(Kind::Decoded, schema, ranges));
             Arc::new(TableView { tail, schema: strings::viewed(&committed.schema), ..committed })
         }
         TableMode::Upsert => {
-            Arc::new(UpsertView::new(committed, Tail::new(Kind::Changes, schema, ranges)))
+            let identity = schema.rules.identity().into_iter().map(str::to_owned).collect();
+            let tail = Tail::new(Kind::Changes, schema, ranges);
+            Arc::new(UpsertView::new(committed, tail, identity))
         }
     })
 }
@@ -88,7 +91,7 @@ impl TableView {
         offsets: &Offsets,
     ) -> Result<Self> {
         are_there(&table.partitions(), offsets)?;
-        if table.schema().is_some_and(|schema| schema.mode == TableMode::Upsert) {
+        if table.schema().is_some_and(|schema| schema.rules.mode == TableMode::Upsert) {
             let reason = "an upsert table keeps the newest record of each key only: it has versions \
                           and timestamps, no offsets, to go back to";
             return Err(ViewError::Unsupported(reason).into());
@@ -98,7 +101,7 @@ impl TableView {
         let schema = schema(table, &progress, &ranges).await?;
         Ok(Self {
             schema: strings::viewed(&schema.arrow()),
-            partition_by: schema.partition_by.clone(),
+            partition_by: schema.rules.partition_by.clone(),
             committed: provider(log).await?,
             only: travel::only(&progress, offsets),
             tail: Some(Tail::new(Kind::Decoded, schema, ranges)),
@@ -134,10 +137,10 @@ impl TableView {
         // Elsewhere such records never come to the dead-letter table.
         let is_kept = table.config().on_error == OnError::DeadLetter;
         let ranges = if is_kept { ranges(table, &progress) } else { Vec::new() };
-        // What can be decoded does not depend on the columns.
         let schema = match table.schema() {
+            // What can be decoded does not depend on the columns that are added.
             Some(settled) => settled,
-            None => table.provisional_schema(&Offsets::new()).await.map_err(ViewError::from)?.0,
+            None => schema(table, &progress, &ranges).await?,
         };
         Ok(Self {
             schema: strings::viewed(&dead_letter::columns()),

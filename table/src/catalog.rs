@@ -13,8 +13,8 @@ use tokio::sync::{Mutex, watch};
 use tracing::warn;
 
 use crate::{
-    config::TableConfig,
-    name,
+    config::{TableConfig, keys},
+    name::TableName,
     table::{Table, TableError},
 };
 
@@ -116,7 +116,7 @@ impl TableCatalog {
     pub async fn rebuild(&self, name: &str, lossy: bool, now_ms: i64) -> Result<(), TableError> {
         self.refresh().await?;
         let mut refreshing = self.refreshing.lock().await;
-        let table = self.tables().into_iter().find(|table| table.name() == name);
+        let table = self.table_named(name);
         let table =
             table.ok_or_else(|| TableError::Rebuild(format!("there is no table {name}")))?;
         table.begin_rebuild(lossy, now_ms).await?;
@@ -144,6 +144,20 @@ impl TableCatalog {
     #[must_use]
     pub fn tables(&self) -> Vec<Arc<Table>> {
         self.tables.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The table of this name, with its namespace unless that is the default.
+    #[must_use]
+    pub fn table_named(&self, name: &str) -> Option<Arc<Table>> {
+        self.tables().into_iter().find(|table| table.name() == name)
+    }
+
+    pub(crate) fn metadata(&self) -> &dyn MetadataStore {
+        self.metadata.as_ref()
+    }
+
+    pub(crate) fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// All topics that clients made, tables or not, as of now.
@@ -175,16 +189,14 @@ impl TableCatalog {
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         let (mut tables, mut shadows) = (BTreeMap::new(), BTreeMap::new());
         for Claim { topic, config, name } in claims {
-            if let Some(owner) = names.get(&name.to_lowercase()) {
-                let reason = format!(
-                    "the table name {name} belongs to topic {owner}; set table.name to another"
-                );
+            let dead_letters = config.dead_letters(&name);
+            let claimed = claim(&mut names, &topic.name, &[&name, &dead_letters]);
+            if let Err(reason) = claimed {
                 warn!(topic = topic.name, reason, "topic is no table");
                 refused.push(Refused { topic: topic.name, reason });
                 continue;
             }
-            names.insert(name.to_lowercase(), topic.name.clone());
-            let known = self.known(topic.id).filter(|table| table.name() == name);
+            let known = self.known(topic.id).filter(|table| *table.sql_name() == name);
             let table = match known {
                 Some(table) => {
                     table.update(config.clone(), topic.partitions.clone());
@@ -243,7 +255,27 @@ impl TableCatalog {
 struct Claim {
     topic: TopicView,
     config: TableConfig,
-    name: String,
+    name: TableName,
+}
+
+/// Gives a topic the names of its table and of its dead letters, or says who has one of them.
+fn claim(
+    names: &mut BTreeMap<String, String>,
+    topic: &str,
+    wanted: &[&TableName; 2],
+) -> Result<(), String> {
+    let mut claims = BTreeMap::new();
+    for (name, key) in wanted.iter().zip([keys::NAME, keys::DLQ]) {
+        let owner = names.get(&name.claim()).map(String::as_str);
+        let twice = claims.insert(name.claim(), topic.to_owned()).map(|_| topic);
+        if let Some(owner) = owner.or(twice) {
+            return Err(format!(
+                "the table name {name} belongs to topic {owner}; set {key} to another"
+            ));
+        }
+    }
+    names.append(&mut claims);
+    Ok(())
 }
 
 /// What topics want, the oldest first, and which cannot have it.
@@ -254,7 +286,7 @@ fn claims(mut topics: Vec<TopicView>) -> (Vec<Claim>, Vec<Refused>) {
         match TableConfig::read(&topic.values) {
             Ok(None) => {}
             Ok(Some(config)) => {
-                let name = config.name.clone().unwrap_or_else(|| name::table_name(&topic.name));
+                let name = config.table_name(&topic.name);
                 claims.push(Claim { topic, config, name });
             }
             Err(reason) => refused.push(Refused { topic: topic.name, reason }),

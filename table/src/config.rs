@@ -5,9 +5,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    name,
+    name::{self, TableName},
     partition::PartitionBy,
-    schema::{Column, ColumnType, TableMode, ValueFormat},
+    rules::{KeyFormat, Rules, TableMode, ValueFormat},
+    schema::{Column, ColumnType, TableSchema},
+    transform::{self, Transform},
 };
 
 /// What happens to records that cannot be decoded.
@@ -24,12 +26,24 @@ pub enum OnError {
 /// A topic's table as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableConfig {
-    /// How values are understood.
-    pub format: ValueFormat,
+    /// How values are understood; the sample says it where there is none.
+    pub format: Option<ValueFormat>,
+    /// What the key's column of a new table holds.
+    pub key: KeyFormat,
+    /// What is made of JSON values before their fields become columns of a new table.
+    pub transform: Transform,
     /// What a record does to a new table.
     pub mode: TableMode,
+    /// The columns that tell rows of a new upsert table apart; the key does where there are none.
+    pub id_columns: Vec<String>,
+    /// The field that says whether a value deletes its row.
+    pub cdc_field: Option<String>,
     /// The name asked for; the topic gives it otherwise.
     pub name: Option<String>,
+    /// The SQL schema that the table is in.
+    pub namespace: String,
+    /// The name asked for of the dead-letter table; the table gives it otherwise.
+    pub dead_letters: Option<String>,
     /// Declared columns; what the values have is inferred where there are none.
     pub declared: Vec<Column>,
     /// Whether fields that no column holds get one.
@@ -58,18 +72,38 @@ pub struct TableConfig {
     pub hold: Duration,
     /// How long versions, and files that no newer version has, are kept.
     pub snapshot_retention: Duration,
+    /// How many of the newest versions are kept, however old they are.
+    pub snapshots_min: usize,
 }
 
 /// The keys, as Kafka's tools set them.
 pub mod keys {
     /// Whether the topic is a table.
     pub const ENABLE: &str = "table.enable";
-    /// `json`, `string` or `raw`.
+    /// `delta`.
+    pub const FORMAT: &str = "table.format";
+    /// `auto`, `json`, `string` or `raw`.
     pub const VALUE_CONVERT: &str = "table.value.convert";
+    /// `raw` or `string`.
+    pub const KEY_CONVERT: &str = "table.key.convert";
+    /// `none`, `flatten` or `flatten_debezium`.
+    pub const TRANSFORM: &str = "table.transform";
+    /// Columns that tell rows of an upsert table apart.
+    pub const ID_COLUMNS: &str = "table.id.columns";
+    /// The field that says whether a value deletes its row.
+    pub const CDC_FIELD: &str = "table.cdc.field";
     /// `append` or `upsert`.
     pub const MODE: &str = "table.mode";
     /// The table's name.
     pub const NAME: &str = "table.name";
+    /// The SQL schema.
+    pub const NAMESPACE: &str = "table.namespace";
+    /// The name of the dead-letter table.
+    pub const DLQ: &str = "table.dlq";
+    /// Whether the table is deleted with its topic.
+    pub const DELETE_WITH_TOPIC: &str = "table.delete.with.topic";
+    /// How many versions are kept at least.
+    pub const SNAPSHOT_MIN: &str = "table.snapshot.min";
     /// Declared columns.
     pub const SCHEMA: &str = "table.schema";
     /// `add` or `strict`.
@@ -107,43 +141,93 @@ impl TableConfig {
     /// What is wrong, the value, and what would be right.
     pub fn read(values: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
         let text = |key: &str| values.get(key).map_or("", |value| value.trim());
-        let format = match text(keys::VALUE_CONVERT) {
-            "" | "json" => ValueFormat::Json,
-            "string" => ValueFormat::String,
-            "raw" => ValueFormat::Raw,
-            other => return Err(unknown(keys::VALUE_CONVERT, other, "json, string or raw")),
+        match text(keys::FORMAT) {
+            "" | "delta" => {}
+            other => return Err(unknown(keys::FORMAT, other, "delta")),
+        }
+        let key = match text(keys::KEY_CONVERT) {
+            "" | "raw" => KeyFormat::Raw,
+            "string" => KeyFormat::String,
+            other => return Err(unknown(keys::KEY_CONVERT, other, "raw or string")),
         };
-        let name = match text(keys::NAME) {
-            "" => None,
-            name if name::is_table_name(name) => Some(name.to_owned()),
-            name => {
-                let right =
-                    format!("letters of ASCII, digits and _, at most {}", name::TABLE_NAME_LEN_MAX);
-                return Err(unknown(keys::NAME, name, &right));
+        let transform = match text(keys::TRANSFORM) {
+            "" | "none" => Transform::None,
+            "flatten" => Transform::Flatten,
+            "flatten_debezium" => Transform::FlattenDebezium,
+            other => {
+                return Err(unknown(keys::TRANSFORM, other, "none, flatten or flatten_debezium"));
             }
         };
         let declared = declared(text(keys::SCHEMA))?;
-        if !declared.is_empty() && format != ValueFormat::Json {
-            let reason = format!(
-                "{}={}: columns can be declared for {}=json only",
-                keys::SCHEMA,
-                text(keys::SCHEMA),
-                keys::VALUE_CONVERT
-            );
-            return Err(reason);
-        }
+        // Only JSON can be taken apart.
+        let takes_apart = [
+            (!declared.is_empty()).then_some(keys::SCHEMA),
+            (transform != Transform::None).then_some(keys::TRANSFORM),
+        ];
+        let takes_apart = takes_apart.into_iter().flatten().next();
+        let format = match (text(keys::VALUE_CONVERT), takes_apart) {
+            ("json", _) | ("" | "auto", Some(_)) => Some(ValueFormat::Json),
+            ("" | "auto", None) => None,
+            ("string", None) => Some(ValueFormat::String),
+            ("raw", None) => Some(ValueFormat::Raw),
+            ("string" | "raw", Some(other)) => {
+                return Err(format!(
+                    "{other}={}: needs {}=json, whose fields are columns",
+                    text(other),
+                    keys::VALUE_CONVERT
+                ));
+            }
+            (other, _) => {
+                return Err(unknown(keys::VALUE_CONVERT, other, "auto, json, string or raw"));
+            }
+        };
+        let named = |key: &'static str, is_right: fn(&str) -> bool| match text(key) {
+            "" => Ok(None),
+            name if is_right(name) => Ok(Some(name.to_owned())),
+            name => {
+                let right = format!(
+                    "letters of ASCII, digits and _, at most {}, and no name of the catalog's",
+                    name::TABLE_NAME_LEN_MAX
+                );
+                Err(unknown(key, name, &right))
+            }
+        };
+        let name = named(keys::NAME, name::is_table_name)?;
+        let namespace = named(keys::NAMESPACE, name::is_namespace)?;
+        let dead_letters = named(keys::DLQ, name::is_table_name)?;
         let partition_by =
             PartitionBy::parse_list(text(keys::PARTITION_BY), &declared).map_err(|reason| {
                 format!("{}={}: {reason}", keys::PARTITION_BY, text(keys::PARTITION_BY))
             })?;
+        let mode = match text(keys::MODE) {
+            "" | "append" => TableMode::Append,
+            "upsert" => TableMode::Upsert,
+            other => return Err(unknown(keys::MODE, other, "append or upsert")),
+        };
+        let id_columns = id_columns(text(keys::ID_COLUMNS), &declared)?;
+        let cdc_field = Some(text(keys::CDC_FIELD)).filter(|field| !field.is_empty());
+        if mode == TableMode::Append {
+            for key in [keys::ID_COLUMNS, keys::CDC_FIELD] {
+                if !text(key).is_empty() {
+                    return Err(format!("{key}={}: needs {}=upsert", text(key), keys::MODE));
+                }
+            }
+        }
         let config = Self {
             format,
-            mode: match text(keys::MODE) {
-                "" | "append" => TableMode::Append,
-                "upsert" => TableMode::Upsert,
-                other => return Err(unknown(keys::MODE, other, "append or upsert")),
+            key,
+            transform,
+            mode,
+            id_columns,
+            cdc_field: match (cdc_field, mode, transform) {
+                (None, TableMode::Upsert, Transform::FlattenDebezium) => {
+                    Some(transform::CDC_OPERATION.to_owned())
+                }
+                (field, _, _) => field.map(str::to_owned),
             },
             name,
+            namespace: namespace.unwrap_or_else(|| name::DEFAULT_NAMESPACE.to_owned()),
+            dead_letters,
             declared,
             partition_by,
             partitions_max: number(values, keys::PARTITIONS_MAX, 256)?,
@@ -154,6 +238,7 @@ impl TableConfig {
             },
             hold: millis(values, keys::HOLD_MS, 86_400_000)?,
             snapshot_retention: millis(values, keys::SNAPSHOT_RETENTION_MS, 604_800_000)?,
+            snapshots_min: number(values, keys::SNAPSHOT_MIN, 5)?,
             evolves: match text(keys::EVOLUTION) {
                 "" | "add" => true,
                 "strict" => false,
@@ -173,10 +258,73 @@ impl TableConfig {
         };
         Ok(is_true(text(keys::ENABLE), false).then_some(config))
     }
+
+    /// The name of the table of a topic.
+    #[must_use]
+    pub fn table_name(&self, topic: &str) -> TableName {
+        TableName {
+            namespace: self.namespace.clone(),
+            name: self.name.clone().unwrap_or_else(|| name::table_name(topic)),
+        }
+    }
+
+    /// The name of a table's dead-letter table.
+    #[must_use]
+    pub fn dead_letters(&self, table: &TableName) -> TableName {
+        let default = || format!("{}{}", table.name, name::DEAD_LETTERS_SUFFIX);
+        TableName {
+            namespace: table.namespace.clone(),
+            name: self.dead_letters.clone().unwrap_or_else(default),
+        }
+    }
+
+    /// What is fixed with the first schema of a table whose values are understood as `format`.
+    #[must_use]
+    pub fn rules(&self, format: ValueFormat) -> Rules {
+        Rules {
+            format,
+            mode: self.mode,
+            partition_by: self.partition_by.clone(),
+            key: self.key,
+            transform: self.transform,
+            id_columns: self.id_columns.clone(),
+            cdc_field: self.cdc_field.clone(),
+        }
+    }
+
+    /// The first schema, where no value has to be looked at for it.
+    #[must_use]
+    pub fn declared_schema(&self) -> Option<TableSchema> {
+        let format = self.format?;
+        let is_known = format != ValueFormat::Json || !self.declared.is_empty();
+        is_known.then(|| TableSchema::first(self.rules(format), self.declared.clone()))
+    }
+}
+
+/// Names of declared columns whose values can be told apart.
+fn id_columns(text: &str, declared: &[Column]) -> Result<Vec<String>, String> {
+    let wrong = |part: &str| {
+        let right = "columns of BOOLEAN, BIGINT or STRING that are declared in table.schema";
+        unknown(keys::ID_COLUMNS, part, right)
+    };
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let mut found: Vec<String> = Vec::new();
+    for name in names {
+        let column = declared.iter().find(|column| column.name == name);
+        let kind = &column.ok_or_else(|| wrong(name))?.kind;
+        if !matches!(kind, ColumnType::Boolean | ColumnType::Bigint | ColumnType::String) {
+            return Err(wrong(name));
+        }
+        if found.iter().any(|other| other == name) {
+            return Err(unknown(keys::ID_COLUMNS, name, "each column once"));
+        }
+        found.push(name.to_owned());
+    }
+    Ok(found)
 }
 
 /// As Kafka reads a boolean.
-fn is_true(text: &str, default: bool) -> bool {
+pub(crate) fn is_true(text: &str, default: bool) -> bool {
     if text.is_empty() { default } else { text.eq_ignore_ascii_case("true") }
 }
 
@@ -241,7 +389,7 @@ mod tests {
         assert_eq!(read(&[(keys::ENABLE, "false"), (keys::NAME, "x")]).unwrap(), None);
         assert!(read(&[(keys::ENABLE, "TRUE")]).unwrap().is_some());
         let config = read(&[(keys::ENABLE, "true")]).unwrap().unwrap();
-        assert_eq!(config.format, ValueFormat::Json);
+        assert_eq!(config.format, None);
         assert_eq!(config.commit_interval, Duration::from_secs(5));
         assert!(config.evolves);
     }
@@ -263,10 +411,50 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_values_apart_makes_them_json() {
+        let enabled = (keys::ENABLE, "true");
+        for pair in [(keys::SCHEMA, "a BIGINT"), (keys::TRANSFORM, "flatten")] {
+            let config = read(&[enabled, pair]).unwrap().unwrap();
+            assert_eq!(config.format, Some(ValueFormat::Json));
+        }
+    }
+
+    #[test]
+    fn rows_of_upsert_tables_are_told_apart_by_declared_columns() {
+        let upsert = [
+            (keys::ENABLE, "true"),
+            (keys::MODE, "upsert"),
+            (keys::SCHEMA, "id BIGINT, part STRING, at DOUBLE"),
+        ];
+        let with = |pair| read(&[&upsert[..], &[pair]].concat());
+        let config = with((keys::ID_COLUMNS, "part, id")).unwrap().unwrap();
+        assert_eq!(config.rules(ValueFormat::Json).identity(), ["part", "id"]);
+        assert_eq!(config.cdc_field, None);
+        let config = with((keys::TRANSFORM, "flatten_debezium")).unwrap().unwrap();
+        assert_eq!(config.cdc_field.as_deref(), Some("_cdc.op"));
+        for (columns, expected) in
+            [("at", "BIGINT or STRING"), ("id,id", "once"), ("x", "declared")]
+        {
+            let error = with((keys::ID_COLUMNS, columns)).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        let append = [(keys::SCHEMA, "id BIGINT"), (keys::ID_COLUMNS, "id")];
+        assert!(read(&append).unwrap_err().contains("needs table.mode=upsert"));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_even_while_the_table_is_off() {
         for (key, value, expected) in [
             (keys::VALUE_CONVERT, "avro", "json, string or raw"),
+            (keys::FORMAT, "iceberg", "delta"),
+            (keys::KEY_CONVERT, "json", "raw or string"),
+            (keys::TRANSFORM, "unwrap", "none, flatten or"),
+            (keys::ID_COLUMNS, "id", "declared in table.schema"),
+            (keys::CDC_FIELD, "op", "needs table.mode=upsert"),
             (keys::NAME, "a.b", "letters of ASCII"),
+            (keys::NAMESPACE, "pg_catalog", "letters of ASCII"),
+            (keys::DLQ, "a b", "letters of ASCII"),
+            (keys::SNAPSHOT_MIN, "many", "not negative"),
             (keys::SCHEMA, "carrier", "`name TYPE"),
             (keys::SCHEMA, "carrier VARCHAR(3)", "a TYPE of"),
             (keys::SCHEMA, "a BIGINT, A BIGINT", "differ by more than case"),
@@ -281,6 +469,8 @@ mod tests {
             assert!(error.contains(expected) && error.starts_with(key), "{error}");
         }
         let both = [(keys::SCHEMA, "a BIGINT"), (keys::VALUE_CONVERT, "raw")];
-        assert!(read(&both).unwrap_err().contains("json only"));
+        assert!(read(&both).unwrap_err().contains("needs table.value.convert=json"));
+        let both = [(keys::TRANSFORM, "flatten"), (keys::VALUE_CONVERT, "string")];
+        assert!(read(&both).unwrap_err().contains("needs table.value.convert=json"));
     }
 }

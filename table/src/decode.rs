@@ -14,7 +14,6 @@ use protocol::records::{
 
 use crate::{
     infer::Sample,
-    json,
     reader::Chunk,
     rows::RowsBuilder,
     schema::{TOMBSTONE, TableSchema},
@@ -111,7 +110,7 @@ impl DeadRecord {
 pub struct Decoded {
     /// The rows, in the order of the records.
     pub rows: RecordBatch,
-    /// Which of the rows are tombstones.
+    /// Which of the rows delete others in an upsert table: tombstones, and changes that say so.
     pub tombstones: BooleanArray,
     /// The records that are no rows.
     pub dead: Vec<DeadRecord>,
@@ -219,43 +218,17 @@ pub fn read(
     Ok(rows.finish()?.0)
 }
 
-/// What was looked at for a sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sampled {
-    /// Records.
-    pub records: usize,
-    /// Those that are no tombstones.
-    pub values: usize,
-    /// Those whose values are JSON objects.
-    pub objects: usize,
-}
-
-/// Adds up to `limit` records of a chunk to a sample. Values that are not JSON objects count and
-/// add nothing.
+/// Adds up to `limit` records of a chunk to a sample; how many there were.
 ///
 /// # Errors
 /// Where the chunk's batches are damaged.
-pub fn sample(chunk: &Chunk, sample: &mut Sample, limit: usize) -> Result<Sampled, DecodeError> {
-    let mut sampled = Sampled::default();
+pub fn observe(chunk: &Chunk, sample: &mut Sample, limit: usize) -> Result<usize, DecodeError> {
+    let mut records = 0;
     chunk.for_each(|record| {
-        if sampled.records >= limit {
-            return;
-        }
-        sampled.records += 1;
-        let Some(value) = record.value else { return };
-        sampled.values += 1;
-        if let Ok(value) = json::parse(value) {
-            sampled.objects += 1;
-            sample.add(&value);
+        if records < limit {
+            records += 1;
+            sample.add_record(record.value);
         }
     })?;
-    Ok(sampled)
-}
-
-/// As [`sample`]; how many records were looked at.
-///
-/// # Errors
-/// Where the chunk's batches are damaged.
-pub fn observe(chunk: &Chunk, seen: &mut Sample, limit: usize) -> Result<usize, DecodeError> {
-    Ok(sample(chunk, seen, limit)?.records)
+    Ok(records)
 }

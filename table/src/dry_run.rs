@@ -14,7 +14,8 @@ use crate::{
     infer::Sample,
     partition,
     reader::Chunk,
-    schema::{TableSchema, ValueFormat},
+    rules::ValueFormat,
+    schema::TableSchema,
     table::TableError,
 };
 
@@ -128,27 +129,23 @@ fn look(
     now: Option<&TableSchema>,
     chunks: &[Chunk],
 ) -> Result<DryRun, decode::DecodeError> {
-    let fresh = {
-        let mut fresh = TableSchema::first(config.format, config.declared.clone());
-        fresh.mode = config.mode;
-        fresh.partition_by.clone_from(&config.partition_by);
-        fresh
-    };
-    let is_inferred = config.format == ValueFormat::Json && config.declared.is_empty();
+    let mut sample = Sample::new(config.transform);
+    for chunk in chunks {
+        decode::observe(chunk, &mut sample, usize::MAX)?;
+    }
+    // What is left to the sample stays as it once was settled.
+    let format = config.format.or_else(|| now.map(|now| now.rules.format));
+    let format = format.or_else(|| sample.format()).unwrap_or(ValueFormat::Json);
+    let fresh = TableSchema::first(config.rules(format), config.declared.clone());
+    let is_inferred = config.declared.is_empty();
     let needs_rebuild = now.is_some_and(|now| {
         let keeps = now.columns.iter().take(fresh.columns.len()).eq(&fresh.columns);
-        let is_same = now.format == fresh.format
-            && now.mode == fresh.mode
-            && now.partition_by == fresh.partition_by;
-        !is_same || !keeps
+        now.rules != fresh.rules || !keeps
     });
     let begun = now.filter(|_| !needs_rebuild).cloned();
-    let mut schema = begun.clone().unwrap_or_else(|| fresh.clone());
-    if config.format == ValueFormat::Json && (config.evolves || (is_inferred && begun.is_none())) {
-        let mut sample = Sample::default();
-        for chunk in chunks {
-            decode::observe(chunk, &mut sample, usize::MAX)?;
-        }
+    let is_begun = begun.is_some();
+    let mut schema = begun.unwrap_or(fresh);
+    if format == ValueFormat::Json && (config.evolves || (is_inferred && !is_begun)) {
         schema = sample.evolve(&schema, config.columns_max).unwrap_or(schema);
     }
     let schema = Arc::new(schema);
@@ -171,7 +168,7 @@ fn look(
     let mut divisions = HashSet::new();
     for chunk in chunks {
         let Decoded { rows, dead, rescued_values, .. } = decode::decode(chunk, &schema)?;
-        divisions.extend(partition::divisions(&schema.partition_by, &rows)?);
+        divisions.extend(partition::divisions(&schema.rules.partition_by, &rows)?);
         found.rows += rows.num_rows();
         found.dead += dead.len();
         found.rescued_values += rescued_values;

@@ -9,8 +9,10 @@ use std::collections::HashMap;
 use jiter::JsonValue;
 
 use crate::{
-    json::{DEPTH_MAX, Object},
-    schema::{Column, ColumnType, TableSchema, ValueFormat},
+    json::{self, DEPTH_MAX, Object},
+    rules::{Rules, ValueFormat},
+    schema::{Column, ColumnType, TableSchema},
+    transform::Transform,
 };
 
 /// What was seen in one place. Only grows, towards [`Observed::Json`].
@@ -113,24 +115,68 @@ impl Observed {
     }
 }
 
-/// Values looked at for their fields.
+/// Values looked at for their format and their fields.
 #[derive(Debug, Default)]
 pub struct Sample {
+    transform: Transform,
     fields: Fields,
+    values: usize,
+    /// Values that are JSON objects.
+    objects: usize,
+    /// Values that are UTF-8; objects are.
+    texts: usize,
 }
 
 impl Sample {
-    /// Looks at one value.
-    pub fn add(&mut self, value: &JsonValue<'_>) {
+    /// An empty one of values that are transformed before they are columns.
+    #[must_use]
+    pub fn new(transform: Transform) -> Self {
+        Self { transform, ..Self::default() }
+    }
+
+    /// Looks at the value of a record.
+    pub fn add_record(&mut self, value: Option<&[u8]>) {
+        let Some(bytes) = value else { return };
+        self.values += 1;
+        let Ok(value) = json::parse(bytes) else {
+            self.texts += usize::from(str::from_utf8(bytes).is_ok());
+            return;
+        };
+        self.objects += 1;
+        self.texts += 1;
+        // What cannot be transformed is no row, whatever the columns.
+        if let Ok(value) = self.transform.apply(value) {
+            self.add(&value);
+        }
+    }
+
+    fn add(&mut self, value: &JsonValue<'_>) {
         if let JsonValue::Object(object) = value {
             self.fields.observe(object, 1);
         }
     }
 
+    /// How the values are to be understood: as JSON where at least half of them are JSON objects,
+    /// otherwise as text where all of them are, otherwise as bytes. `None` where there was none.
+    #[must_use]
+    pub fn format(&self) -> Option<ValueFormat> {
+        let found = if self.objects * 2 >= self.values {
+            ValueFormat::Json
+        } else if self.texts == self.values {
+            ValueFormat::String
+        } else {
+            ValueFormat::Raw
+        };
+        (self.values > 0).then_some(found)
+    }
+
     /// The first schema for what was seen, within a limit of columns.
     #[must_use]
-    pub fn first_schema(&self, columns_max: usize) -> TableSchema {
-        let mut empty = TableSchema::first(ValueFormat::Json, Vec::new());
+    pub fn first_schema(&self, rules: impl Into<Rules>, columns_max: usize) -> TableSchema {
+        let mut empty = TableSchema::first(rules, Vec::new());
+        if empty.rules.format != ValueFormat::Json {
+            return empty;
+        }
         empty.version = 0;
         self.evolve(&empty, columns_max).unwrap_or(TableSchema { version: 1, ..empty })
     }
@@ -145,9 +191,7 @@ impl Sample {
         add_fields(&mut columns, &self.fields, &mut room);
         (columns != schema.columns).then(|| TableSchema {
             version: schema.version + 1,
-            format: schema.format,
-            mode: schema.mode,
-            partition_by: schema.partition_by.clone(),
+            rules: schema.rules.clone(),
             columns,
         })
     }
@@ -223,7 +267,7 @@ mod tests {
             r#"{"i":1,"f":1,"b":true,"s":"x","n":null,"m":1,"e":[],"o":{"x":1},"l":[1]}"#,
             r#"{"f":1.5,"m":"one","n":null,"o":{"y":"z","x":2.5},"l":[2.5,null],"late":false}"#,
         ];
-        let schema = sample(&values).first_schema(ROOM);
+        let schema = sample(&values).first_schema(ValueFormat::Json, ROOM);
         assert_eq!(
             shown(&schema),
             "i bigint, f double, b boolean, s string, m json, o struct<x double, y string>, \
@@ -235,12 +279,13 @@ mod tests {
     #[test]
     fn always_null_fields_and_integers_beyond_64_bits_make_no_column() {
         let values = [r#"{"n":null,"big":18446744073709551616,"o":{},"i":1}"#];
-        assert_eq!(shown(&sample(&values).first_schema(ROOM)), "i bigint");
+        assert_eq!(shown(&sample(&values).first_schema(ValueFormat::Json, ROOM)), "i bigint");
     }
 
     #[test]
     fn new_fields_add_columns_and_types_stay() {
-        let first = sample(&[r#"{"a":1,"o":{"x":1},"l":[{"p":1}]}"#]).first_schema(ROOM);
+        let first =
+            sample(&[r#"{"a":1,"o":{"x":1},"l":[{"p":1}]}"#]).first_schema(ValueFormat::Json, ROOM);
         let later = sample(&[r#"{"b":"x","a":"text","o":{"x":"t","y":1},"l":[{"q":true}]}"#]);
         let second = later.evolve(&first, ROOM).unwrap();
         assert_eq!(second.version, 2);
@@ -253,16 +298,40 @@ mod tests {
 
     #[test]
     fn of_names_that_differ_by_case_only_the_first_has_a_column() {
-        let schema = sample(&[r#"{"Id":1,"id":2,"kafka_x":3,"a b":4,"a_b":5}"#]).first_schema(ROOM);
+        let schema = sample(&[r#"{"Id":1,"id":2,"kafka_x":3,"a b":4,"a_b":5}"#])
+            .first_schema(ValueFormat::Json, ROOM);
         assert_eq!(shown(&schema), "Id bigint, value_kafka_x bigint, a_b bigint");
         assert_eq!(schema.columns[2].field, "a b");
+    }
+
+    #[test]
+    fn the_format_is_what_most_values_are() {
+        let format = |values: &[&[u8]]| {
+            let mut sample = Sample::default();
+            sample.add_record(None);
+            values.iter().for_each(|value| sample.add_record(Some(value)));
+            sample.format()
+        };
+        assert_eq!(format(&[]), None);
+        assert_eq!(format(&[b"{}", b"\xff"]), Some(ValueFormat::Json));
+        assert_eq!(format(&[b"{}", b"x", b"[1]"]), Some(ValueFormat::String));
+        assert_eq!(format(&[b"{}", b"x", b"\xff"]), Some(ValueFormat::Raw));
+    }
+
+    #[test]
+    fn values_are_transformed_before_they_are_looked_at() {
+        let mut sample = Sample::new(Transform::FlattenDebezium);
+        sample.add_record(Some(br#"{"op":"c","after":{"id":1}}"#));
+        sample.add_record(Some(br#"{"op":"t"}"#));
+        let schema = sample.first_schema(ValueFormat::Json, ROOM);
+        assert_eq!(shown(&schema), "id bigint, _cdc struct<op string>");
     }
 
     #[test]
     fn columns_have_a_limit() {
         let wide: Vec<_> = (0..50).map(|i| format!("\"f{i}\":{i}")).collect();
         let wide = format!("{{{}}}", wide.join(","));
-        let schema = sample(&[&wide]).first_schema(10);
+        let schema = sample(&[&wide]).first_schema(ValueFormat::Json, 10);
         assert_eq!(schema.columns.len(), 10);
         assert!(sample(&[r#"{"more":1}"#]).evolve(&schema, 10).is_none());
     }
@@ -270,7 +339,7 @@ mod tests {
     #[test]
     fn what_is_nested_too_deeply_is_text() {
         let deep = format!("{}1{}", r#"{"a":"#.repeat(20), "}".repeat(20));
-        let schema = sample(&[&deep]).first_schema(ROOM);
+        let schema = sample(&[&deep]).first_schema(ValueFormat::Json, ROOM);
         assert!(shown(&schema).contains("a json>"), "{}", shown(&schema));
         assert_eq!(shown(&schema).matches("struct").count(), DEPTH_MAX - 1);
     }
@@ -303,7 +372,7 @@ mod tests {
         /// Evolution keeps every column in its place, reaches an end, and names stay unique.
         #[test]
         fn schemas_only_grow(first in any_json(), later in prop::collection::vec(any_json(), 1..5)) {
-            let mut schema = sample(&[&first]).first_schema(12);
+            let mut schema = sample(&[&first]).first_schema(ValueFormat::Json, 12);
             for value in &later {
                 let sample = sample(&[value]);
                 let Some(next) = sample.evolve(&schema, 12) else { continue };

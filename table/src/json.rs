@@ -33,7 +33,7 @@ pub fn parse(bytes: &[u8]) -> Result<JsonValue<'_>, Undecodable> {
 }
 
 /// Leaves of fields that share a name the last, as JSON parsers have it, in all objects.
-fn keep_last_of_each(value: &mut JsonValue<'_>) {
+pub(crate) fn keep_last_of_each(value: &mut JsonValue<'_>) {
     match value {
         JsonValue::Object(object) => {
             let object = Arc::make_mut(object);

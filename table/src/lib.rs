@@ -12,6 +12,7 @@
 pub mod catalog;
 pub mod config;
 pub mod decode;
+pub mod deletion;
 pub mod dry_run;
 pub mod infer;
 pub mod json;
@@ -19,6 +20,8 @@ pub mod name;
 pub mod partition;
 pub mod reader;
 pub mod rows;
+pub mod rules;
 pub mod schema;
 pub mod state;
 pub mod table;
+pub mod transform;

@@ -25,7 +25,8 @@ use crate::{
     decode::{RecordView, Undecodable},
     json,
     partition::{self, PartitionBy},
-    schema::{self, ColumnType, TableMode, TableSchema, ValueFormat},
+    rules::{KeyFormat, TableMode, ValueFormat},
+    schema::{self, Column, ColumnType, TableSchema},
 };
 
 /// Builds one batch.
@@ -38,7 +39,7 @@ pub struct RowsBuilder {
     offset: Int64Builder,
     timestamp: TimestampMicrosecondBuilder,
     timestamp_type: StringBuilder,
-    key: BinaryBuilder,
+    key: KeyBuilder,
     headers: ListBuilder<StructBuilder>,
     rescued: StringBuilder,
     tombstones: BooleanBuilder,
@@ -65,11 +66,11 @@ impl RowsBuilder {
             offset: Int64Builder::new(),
             timestamp: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
             timestamp_type: StringBuilder::new(),
-            key: BinaryBuilder::new(),
+            key: KeyBuilder::new(schema.rules.key),
             headers: ListBuilder::new(headers).with_field(schema::header_element()),
             rescued: StringBuilder::new(),
             tombstones: BooleanBuilder::new(),
-            divided: schema.partition_by.iter().filter_map(DividedBuilder::new).collect(),
+            divided: schema.rules.partition_by.iter().filter_map(DividedBuilder::new).collect(),
             columns: schema.columns.iter().map(|column| ColumnBuilder::new(&column.kind)).collect(),
             hints: vec![0; schema.columns.len()],
             rows: 0,
@@ -106,18 +107,21 @@ impl RowsBuilder {
         self.unknown_fields
     }
 
-    /// Adds a record as a row. A tombstone is a row whose value columns are null.
+    /// Adds a record as a row. A tombstone is a row whose value columns are null, unless it says
+    /// nothing that the change before it did not say.
     ///
     /// # Errors
     /// Where the value cannot be decoded at all; no row was added.
     pub fn push(&mut self, record: &RecordView<'_>) -> Result<(), Undecodable> {
-        if self.schema.mode == TableMode::Upsert && record.key.is_none() {
-            return Err(Undecodable("the record has no key, which an upsert table needs".into()));
+        if record.value.is_none() && self.schema.rules.ignores_tombstones() {
+            return Ok(());
         }
-        match (self.schema.format, record.value) {
+        self.key.check(record.key)?;
+        self.schema.rules.check_names_row(record.key, record.value.is_none())?;
+        match (self.schema.rules.format, record.value) {
             (_, None) => self.columns.iter_mut().for_each(ColumnBuilder::append_null),
             (ValueFormat::Json, Some(bytes)) => {
-                let value = json::parse(bytes)?;
+                let value = self.schema.rules.parse(bytes)?;
                 return self.push_object(record, &value);
             }
             (ValueFormat::String, Some(bytes)) => {
@@ -132,7 +136,7 @@ impl RowsBuilder {
             }
         }
         self.rescued.append_null();
-        self.push_meta(record);
+        self.push_meta(record, record.value.is_none());
         Ok(())
     }
 
@@ -146,7 +150,7 @@ impl RowsBuilder {
         });
         self.rescued_values += u64::from(text.is_some());
         self.rescued.append_option(text);
-        self.push_meta(record);
+        self.push_meta(record, record.value.is_none());
     }
 
     fn push_whole(&mut self, value: &JsonValue<'_>) {
@@ -162,6 +166,9 @@ impl RowsBuilder {
         value: &JsonValue<'_>,
     ) -> Result<(), Undecodable> {
         let JsonValue::Object(object) = value else { return Ok(()) };
+        self.check_identity(object)?;
+        let is_delete =
+            self.schema.rules.mode == TableMode::Upsert && self.schema.rules.deletes(value);
         let mut rescue = if self.keeps_misfits { Rescue::default() } else { Rescue::none() };
         column::append_fields(
             &self.schema.columns,
@@ -173,11 +180,26 @@ impl RowsBuilder {
         self.unknown_fields |= rescue.met_unknown_fields();
         self.rescued_values += rescue.values();
         self.rescued.append_option(rescue.into_json());
-        self.push_meta(record);
+        self.push_meta(record, is_delete);
         Ok(())
     }
 
-    fn push_meta(&mut self, record: &RecordView<'_>) {
+    /// Whether an object has a value in each of the columns that tell rows apart.
+    fn check_identity(&self, object: &json::Object<'_>) -> Result<(), Undecodable> {
+        for name in &self.schema.rules.id_columns {
+            let column = self.schema.columns.iter().find(|column| column.name == *name);
+            let found = column.and_then(|Column { field, kind, .. }| {
+                let (_, value) = object.iter().find(|(name, _)| name == field)?;
+                (*value != JsonValue::Null && fits(kind, value)).then_some(())
+            });
+            found.ok_or_else(|| {
+                Undecodable(format!("{name}, which tells rows apart, has no value of its type"))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn push_meta(&mut self, record: &RecordView<'_>, is_delete: bool) {
         self.topic.append_value(record.topic);
         self.partition.append_value(record.partition);
         self.offset.append_value(record.offset);
@@ -187,17 +209,17 @@ impl RowsBuilder {
             column.append(timestamp, record.key);
         }
         self.timestamp_type.append_value(record.timestamp_type);
-        self.key.append_option(record.key);
+        self.key.append(record.key);
         let headers = self.headers.values();
         for header in record.headers {
             schema::append_header(headers, header.key, header.value);
         }
         self.headers.append(true);
-        self.tombstones.append_value(record.value.is_none());
+        self.tombstones.append_value(is_delete);
         self.rows += 1;
     }
 
-    /// The batch, by [`TableSchema::arrow`], and which of its rows are tombstones.
+    /// The batch, by [`TableSchema::arrow`], and which of its rows delete others.
     ///
     /// # Errors
     /// Where Arrow refuses it, which would be a mistake in here.
@@ -208,7 +230,7 @@ impl RowsBuilder {
             Arc::new(self.offset.finish()),
             Arc::new(self.timestamp.finish()),
             Arc::new(self.timestamp_type.finish()),
-            Arc::new(self.key.finish()),
+            self.key.finish(),
             Arc::new(self.headers.finish()),
             Arc::new(self.rescued.finish()),
         ];
@@ -218,6 +240,46 @@ impl RowsBuilder {
             arrays.push(column.finish(kind)?);
         }
         Ok((RecordBatch::try_new(self.arrow, arrays)?, self.tombstones.finish()))
+    }
+}
+
+/// The column of keys.
+#[derive(Debug)]
+enum KeyBuilder {
+    Raw(BinaryBuilder),
+    String(StringBuilder),
+}
+
+impl KeyBuilder {
+    fn new(format: KeyFormat) -> Self {
+        match format {
+            KeyFormat::Raw => Self::Raw(BinaryBuilder::new()),
+            KeyFormat::String => Self::String(StringBuilder::new()),
+        }
+    }
+
+    /// Whether it takes a key.
+    fn check(&self, key: Option<&[u8]>) -> Result<(), Undecodable> {
+        if let (Self::String(_), Some(key)) = (self, key) {
+            str::from_utf8(key)
+                .map_err(|error| Undecodable(format!("the key is not UTF-8: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Adds a key; of one that it does not take, what is UTF-8 of it.
+    fn append(&mut self, key: Option<&[u8]>) {
+        match self {
+            Self::Raw(keys) => keys.append_option(key),
+            Self::String(keys) => keys.append_option(key.map(String::from_utf8_lossy)),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::Raw(mut keys) => Arc::new(keys.finish()),
+            Self::String(mut keys) => Arc::new(keys.finish()),
+        }
     }
 }
 

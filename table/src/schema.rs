@@ -12,7 +12,11 @@ use arrow::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{name, partition::PartitionBy};
+use crate::{
+    name,
+    partition::PartitionBy,
+    rules::{KeyFormat, Rules, ValueFormat},
+};
 
 /// What precedes the names of the columns that every table has.
 pub const RESERVED_PREFIX: &str = "kafka_";
@@ -41,36 +45,6 @@ pub const META_COLUMNS: usize = 8;
 const TIMESTAMP_MS_MAX: i64 = 253_402_300_799_999;
 /// Column of the value where it is not taken apart.
 pub const VALUE: &str = "value";
-
-/// How a topic's values are understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ValueFormat {
-    /// A JSON object per record; its fields are columns.
-    Json,
-    /// UTF-8 text, in one column.
-    String,
-    /// Bytes, in one column.
-    Raw,
-}
-
-/// What a record does to a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TableMode {
-    /// It adds a row.
-    #[default]
-    Append,
-    /// It replaces the row of its key, or deletes it if it is a tombstone. The highest offset of
-    /// a key wins.
-    Upsert,
-}
-
-impl TableMode {
-    fn is_append(&self) -> bool {
-        *self == Self::Append
-    }
-}
 
 /// The type of a column or of a field of a structure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,14 +85,9 @@ pub struct Column {
 pub struct TableSchema {
     /// Grows by one with each change; the first is 1.
     pub version: u32,
-    /// How values are understood.
-    pub format: ValueFormat,
-    /// What a record does to the table; the same in all versions.
-    #[serde(default, skip_serializing_if = "TableMode::is_append")]
-    pub mode: TableMode,
-    /// What the table's files are divided by; the same in all versions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub partition_by: Vec<PartitionBy>,
+    /// The same in all versions.
+    #[serde(flatten)]
+    pub rules: Rules,
     /// The columns of the value, in the order in which they were added.
     pub columns: Vec<Column>,
 }
@@ -173,23 +142,23 @@ impl ColumnType {
 impl TableSchema {
     /// Version 1 of a table whose values are not taken apart, or are by these columns.
     #[must_use]
-    pub fn first(format: ValueFormat, columns: Vec<Column>) -> Self {
+    pub fn first(rules: impl Into<Rules>, columns: Vec<Column>) -> Self {
+        let rules = rules.into();
         let whole = |kind| Column { field: VALUE.to_owned(), name: VALUE.to_owned(), kind };
-        let columns = match format {
+        let columns = match rules.format {
             ValueFormat::Json => columns,
             ValueFormat::String => vec![whole(ColumnType::String)],
             ValueFormat::Raw => vec![whole(ColumnType::Binary)],
         };
-        let (mode, partition_by) = (TableMode::default(), Vec::new());
-        Self { version: 1, format, mode, partition_by, columns }
+        Self { version: 1, rules, columns }
     }
 
     /// All columns as Arrow and Delta see them.
     #[must_use]
     pub fn arrow(&self) -> SchemaRef {
-        let own = self.partition_by.iter().filter_map(PartitionBy::own_field);
+        let own = self.rules.partition_by.iter().filter_map(PartitionBy::own_field);
         let columns = self.columns.iter().map(Column::arrow);
-        let all = meta_fields().into_iter().chain(own).chain(columns);
+        let all = meta_fields(self.rules.key).into_iter().chain(own).chain(columns);
         Arc::new(Schema::new(all.collect::<Vec<_>>()))
     }
 
@@ -199,17 +168,15 @@ impl TableSchema {
         let columns = self.columns.iter().filter(|column| is_wanted(&column.name));
         Self { columns: columns.cloned().collect(), ..self.clone() }
     }
-
-    /// The columns that the table's files are divided by.
-    #[must_use]
-    pub fn partition_columns(&self) -> Vec<String> {
-        self.partition_by.iter().map(|by| by.column().to_owned()).collect()
-    }
 }
 
 /// The columns that every table has, first so that Delta keeps their statistics.
 #[must_use]
-pub fn meta_fields() -> Vec<Field> {
+pub fn meta_fields(key: KeyFormat) -> Vec<Field> {
+    let key = match key {
+        KeyFormat::Raw => DataType::Binary,
+        KeyFormat::String => DataType::Utf8,
+    };
     let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     vec![
         Field::new(TOPIC, DataType::Utf8, true),
@@ -217,7 +184,7 @@ pub fn meta_fields() -> Vec<Field> {
         Field::new(OFFSET, DataType::Int64, true),
         Field::new(TIMESTAMP, timestamp, true),
         Field::new(TIMESTAMP_TYPE, DataType::Utf8, true),
-        Field::new(KEY, DataType::Binary, true),
+        Field::new(KEY, key, true),
         Field::new(HEADERS, DataType::List(Arc::new(header_element())), true),
         Field::new(RESCUED, DataType::Utf8, true),
     ]

@@ -143,7 +143,7 @@ impl TableState {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::schema::ValueFormat;
+    use crate::rules::ValueFormat;
 
     #[test]
     fn the_persisted_form_is_what_it_was() {

@@ -14,8 +14,10 @@ use crate::{
     config::TableConfig,
     decode::{self, DecodeError},
     infer::Sample,
+    name::TableName,
     reader::{Chunk, ReadChunkError},
-    schema::{TableSchema, ValueFormat},
+    rules::ValueFormat,
+    schema::TableSchema,
     state::{Gap, Incarnation, Replaced, StateError, TableState},
 };
 
@@ -29,6 +31,8 @@ pub type Offsets = BTreeMap<i32, i64>;
 pub struct Table {
     topic_id: TopicId,
     topic: String,
+    sql_name: TableName,
+    /// The same as text.
     name: String,
     incarnation: u32,
     stored: Arc<Stored>,
@@ -96,12 +100,12 @@ impl Table {
         metadata: Arc<dyn MetadataStore>,
         fence: Fence,
         topic: (TopicId, &str),
-        name: String,
+        name: TableName,
         config: TableConfig,
         partitions: Vec<Arc<Partition>>,
     ) -> Result<Self, TableError> {
         let (topic_id, topic) = topic;
-        let pointer = pointer(topic_id);
+        let pointer = pointer(&topic_id.to_string());
         let state = match metadata.pointer(&pointer).await? {
             Some(bytes) => TableState::decode(topic, &bytes)?,
             None => TableState::new(directory(&name, topic_id, 1)),
@@ -113,7 +117,8 @@ impl Table {
         let table = Self {
             topic_id,
             topic: topic.to_owned(),
-            name,
+            name: name.to_string(),
+            sql_name: name,
             incarnation,
             stored: Arc::new(stored),
             view: RwLock::new(View { config: Arc::new(config), partitions, schema }),
@@ -131,6 +136,7 @@ impl Table {
             topic_id: self.topic_id,
             topic: self.topic.clone(),
             name: self.name.clone(),
+            sql_name: self.sql_name.clone(),
             incarnation: shadow.number,
             stored: Arc::clone(&self.stored),
             view: RwLock::new(View { config, partitions, schema }),
@@ -173,10 +179,22 @@ impl Table {
         &self.topic
     }
 
-    /// Its name in SQL.
+    /// Its name in SQL, as people and programs see it: [`TableName`]'s text.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its name in SQL.
+    #[must_use]
+    pub fn sql_name(&self) -> &TableName {
+        &self.sql_name
+    }
+
+    /// The name of its dead-letter table.
+    #[must_use]
+    pub fn dead_letters(&self) -> TableName {
+        self.config().dead_letters(&self.sql_name)
     }
 
     /// Its directory below the cluster's prefix of the object store.
@@ -247,16 +265,10 @@ impl Table {
         ends: &Offsets,
     ) -> Result<(Arc<TableSchema>, bool), TableError> {
         let View { config, partitions, .. } = self.view();
-        let first = |mut schema: TableSchema| {
-            schema.mode = config.mode;
-            schema.partition_by.clone_from(&config.partition_by);
-            Arc::new(schema)
-        };
-        if config.format != ValueFormat::Json || !config.declared.is_empty() {
-            let schema = TableSchema::first(config.format, config.declared.clone());
-            return Ok((first(schema), true));
+        if let Some(schema) = config.declared_schema() {
+            return Ok((Arc::new(schema), true));
         }
-        let mut sample = Sample::default();
+        let mut sample = Sample::new(config.transform);
         let mut room = config.sample_records;
         for partition in &partitions {
             let Some(end) = ends.get(&partition.key().partition) else { continue };
@@ -267,7 +279,9 @@ impl Table {
                 offset = chunk.next_offset;
             }
         }
-        Ok((first(sample.first_schema(config.columns_max)), room == 0))
+        let format = config.format.or_else(|| sample.format()).unwrap_or(ValueFormat::Json);
+        let schema = sample.first_schema(config.rules(format), config.columns_max);
+        Ok((Arc::new(schema), room == 0))
     }
 
     /// Makes a provisional schema the first version, unless there is one already, and returns the
@@ -297,7 +311,7 @@ impl Table {
         ends: &Offsets,
     ) -> Result<Arc<TableSchema>, TableError> {
         let View { config, partitions, .. } = self.view();
-        if !config.evolves || config.format != ValueFormat::Json {
+        if !config.evolves || settled.rules.format != ValueFormat::Json {
             return Ok(Arc::clone(settled));
         }
         let mut changing = self.changing.lock().await;
@@ -326,7 +340,7 @@ impl Table {
         chunk: &Chunk,
     ) -> Result<Arc<TableSchema>, TableError> {
         let config = self.config();
-        if !config.evolves || config.format != ValueFormat::Json {
+        if !config.evolves || settled.rules.format != ValueFormat::Json {
             return Ok(Arc::clone(settled));
         }
         let _changing = self.changing.lock().await;
@@ -341,7 +355,7 @@ impl Table {
         schema: Arc<TableSchema>,
         columns_max: usize,
     ) -> Result<Arc<TableSchema>, TableError> {
-        let mut sample = Sample::default();
+        let mut sample = Sample::new(schema.rules.transform);
         decode::observe(chunk, &mut sample, usize::MAX)?;
         let Some(next) = sample.evolve(&schema, columns_max) else { return Ok(schema) };
         let next = Arc::new(next);
@@ -387,7 +401,7 @@ impl Table {
         self.stored
             .change(|state| {
                 let number = state.current.number + 1;
-                let directory = directory(&self.name, self.topic_id, number);
+                let directory = directory(&self.sql_name, self.topic_id, number);
                 state.shadow = Some(Incarnation { gaps, ..Incarnation::new(number, directory) });
                 Ok(())
             })
@@ -463,15 +477,16 @@ impl std::fmt::Debug for Table {
 }
 
 /// The name of a table's state in the metadata store.
-fn pointer(topic_id: TopicId) -> String {
+pub(crate) fn pointer(topic_id: &str) -> String {
     format!("table/{topic_id}")
 }
 
 /// A directory that no other topic's table has, not even one of the same name, and no other
 /// incarnation.
-fn directory(name: &str, topic_id: TopicId, incarnation: u32) -> String {
+fn directory(name: &TableName, topic_id: TopicId, incarnation: u32) -> String {
     let id: String = topic_id.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
     let id = id.get(..8).unwrap_or(&id).to_lowercase();
+    let name = name.directory();
     match incarnation {
         1 => format!("tables/{name}-{id}"),
         later => format!("tables/{name}-{id}-{later}"),

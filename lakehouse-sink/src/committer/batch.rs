@@ -6,7 +6,8 @@ use arrow::{array::RecordBatch, row::OwnedRow};
 use deltalake::{datafile::writer::DeltaWriter, kernel::Add};
 use table::{
     decode::{DeadRecord, Decoded},
-    schema::{TableMode, TableSchema},
+    rules::TableMode,
+    schema::TableSchema,
     table::Offsets,
 };
 
@@ -93,14 +94,14 @@ impl Batch {
             return Ok(());
         }
         self.rows += rows.num_rows() as u64;
-        if self.schema.mode == TableMode::Upsert {
+        if self.schema.rules.mode == TableMode::Upsert {
             self.changes.push(decoded.rows_with_tombstones()?);
             return Ok(());
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
-                let divided = self.schema.partition_columns();
+                let divided = self.schema.rules.partition_columns();
                 none.insert(log.writer(self.schema.arrow(), divided, target_file_bytes)?)
             }
         };
@@ -110,7 +111,7 @@ impl Batch {
 
     /// Whether it should be committed for its size.
     pub(super) fn is_full(&self) -> bool {
-        let at_most = match self.schema.mode {
+        let at_most = match self.schema.rules.mode {
             TableMode::Append => COMMIT_BYTES_MAX,
             TableMode::Upsert => CHANGES_BYTES_MAX,
         };
@@ -168,7 +169,7 @@ impl Batch {
 
     /// The newest change of each key.
     pub(super) fn changes(&self) -> Result<Option<RecordBatch>, SinkError> {
-        Ok(upsert::newest(&self.changes)?)
+        Ok(upsert::newest(&self.changes, &self.schema.rules.identity())?)
     }
 
     /// The table has it: the next one begins.

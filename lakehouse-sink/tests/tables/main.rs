@@ -6,6 +6,8 @@
 // As other crates know it: `support` is theirs too.
 extern crate streamhouse_lakehouse_sink as lakehouse_sink;
 
+mod changes;
+mod deletion;
 mod exactly_once;
 mod golden;
 mod layout;

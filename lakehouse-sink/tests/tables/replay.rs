@@ -24,9 +24,12 @@ async fn dead(lake: &Lake, running: &Running) -> Vec<(i32, i64)> {
     rows.into_iter().map(|(partition, offset, _)| (partition, offset)).collect()
 }
 
+/// Most values are none.
+const JSON: [(&str, &str); 1] = [("table.value.convert", "json")];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_mended_is_a_row_at_its_own_offset() {
-    let lake = Lake::new(2, &[]).await;
+    let lake = Lake::new(2, &JSON).await;
     let running = lake.sink();
     for partition in 0..2 {
         lake.produce(partition, &["{\"n\":0}"]).await;
@@ -58,7 +61,7 @@ async fn what_is_mended_is_a_row_at_its_own_offset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mended_values_may_bring_new_columns() {
-    let lake = Lake::new(1, &[]).await;
+    let lake = Lake::new(1, &JSON).await;
     let running = lake.sink();
     lake.produce(0, &["{\"n\":0}", "!{\"n\":1,\"new\":\"x\"}"]).await;
     lake.caught_up(&running).await;
@@ -74,7 +77,7 @@ async fn mended_values_may_bring_new_columns() {
 async fn commits_say_what_was_replayed_and_are_bounded_in_partitions() {
     let keys =
         [("table.partition.by", "bucket(4, kafka_key)"), ("table.partitions.per.commit.max", "1")];
-    let lake = Lake::new(1, &keys).await;
+    let lake = Lake::new(1, &[&JSON[..], &keys].concat()).await;
     let running = lake.sink();
     let keys: Vec<_> = (0..6_u8).map(|n| [b'k', n]).collect();
     let value = b"!{\"n\":1}";
@@ -101,7 +104,7 @@ async fn failing_in_turn(fault: Fault) {
     let mut failed = 0;
     for operation in [Operation::Put, Operation::Multipart, Operation::Get, Operation::List] {
         for point in 0..5 {
-            let lake = Lake::new(2, &[]).await;
+            let lake = Lake::new(2, &JSON).await;
             let running = lake.sink();
             for partition in 0..2 {
                 lake.produce(partition, &["{\"n\":0}"]).await;
@@ -136,7 +139,7 @@ async fn a_replay_whose_answer_was_lost_is_finished_by_the_next_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replays_at_once_put_each_row_once() {
-    let lake = Lake::new(2, &[]).await;
+    let lake = Lake::new(2, &JSON).await;
     let (one, other) = (lake.sink(), lake.sink());
     for round in 0..5 {
         lake.produce(round % 2, &broken(0, 3)).await;
@@ -170,7 +173,7 @@ async fn what_cannot_be_replayed_is_said() {
     let error = running.sink.replay("u", None).await.unwrap_err();
     assert!(matches!(error, ReplayError::NoTable(_)));
 
-    let lake = Lake::new(1, &[]).await;
+    let lake = Lake::new(1, &JSON).await;
     let running = lake.sink();
     lake.produce(0, &["{\"n\":0}", "!"]).await;
     lake.caught_up(&running).await;

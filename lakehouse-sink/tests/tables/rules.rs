@@ -130,3 +130,47 @@ async fn of_topics_that_claim_one_name_one_has_it_and_the_other_is_told() {
     assert_eq!(refused[0].topic, "a_b");
     assert!(refused[0].reason.contains("belongs to topic a.b; set table.name"), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_unique_within_a_namespace_dead_letter_tables_included() {
+    let lake = Lake::new(1, &[]).await;
+    let enabled = ("table.enable", "true");
+    lake.create("eu.t", &[enabled, ("table.name", "t"), ("table.namespace", "eu")]).await;
+    lake.create("eu.t2", &[enabled, ("table.name", "T"), ("table.namespace", "EU")]).await;
+    lake.create("t__dlq", &[enabled]).await;
+    lake.create("u", &[enabled, ("table.dlq", "T")]).await;
+    lake.create("v", &[enabled, ("table.dlq", "t")]).await;
+    lake.create("w", &[enabled, ("table.dlq", "w")]).await;
+    lake.create("x", &[enabled, ("table.dlq", "bad_x")]).await;
+    let running = lake.sink();
+    running.catalog.refresh().await.unwrap();
+    let mut names: Vec<_> = running
+        .catalog
+        .tables()
+        .iter()
+        .map(|table| format!("{} {} {}", table.topic(), table.name(), table.dead_letters()))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["eu.t eu.t eu.t__dlq", "t t t__dlq", "x x bad_x"]);
+    let refused: Vec<_> = running
+        .catalog
+        .refused()
+        .into_iter()
+        .map(|refused| format!("{}: {}", refused.topic, refused.reason))
+        .collect();
+    let belongs = |topic: &str, name: &str, owner: &str, key: &str| {
+        format!("{topic}: the table name {name} belongs to topic {owner}; set {key} to another")
+    };
+    assert_eq!(
+        refused,
+        [
+            belongs("eu.t2", "EU.T", "eu.t", "table.name"),
+            belongs("t__dlq", "t__dlq", "t", "table.name"),
+            belongs("u", "T", "t", "table.dlq"),
+            belongs("v", "t", "t", "table.dlq"),
+            belongs("w", "w", "w", "table.dlq"),
+        ]
+    );
+    let eu = running.catalog.table_named("eu.t").unwrap();
+    assert!(eu.directory().starts_with("tables/eu/t-"), "{}", eu.directory());
+}

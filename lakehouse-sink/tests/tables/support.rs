@@ -17,9 +17,10 @@ use deltalake::{
     },
     datafusion::prelude::SessionContext,
 };
+use futures::TryStreamExt as _;
 use lakehouse_sink::{Sink, SinkDeps, TableLog, TableStatus, TableStore};
 use metadata::NewTopic;
-use object_store::{memory::InMemory, path::Path};
+use object_store::{ObjectStore as _, memory::InMemory, path::Path};
 use protocol::records::{BatchBuilder, Compression, TimestampType, ValidatedRecords};
 use storage::{
     Acks, AppendOrigin, EndTransaction, Partition, object_store::faulty::FaultyObjectStore,
@@ -103,11 +104,27 @@ impl Lake {
         self.broker.broker.catalog.create_topic(new).await.unwrap();
     }
 
+    /// Deletes the topic.
+    pub(crate) async fn delete(&self) {
+        self.broker.broker.catalog.delete_topic(self.topic_id).await.unwrap();
+    }
+
+    /// What the object store has.
+    pub(crate) async fn objects(&self) -> Vec<String> {
+        let found = self.faults.list(None).map_ok(|meta| meta.location.to_string());
+        found.try_collect().await.unwrap()
+    }
+
+    /// The names of the metadata store's values that begin so.
+    pub(crate) async fn pointers(&self, prefix: &str) -> Vec<String> {
+        self.world.metadata.pointer_names(prefix).await.unwrap()
+    }
+
     /// Deletes the topic and creates one of the same name.
     pub(crate) async fn recreate(&mut self, partitions: usize) {
         let catalog = &self.broker.broker.catalog;
         let configs = catalog.image().by_id(self.topic_id).unwrap().topic.configs.clone();
-        catalog.delete_topic(self.topic_id).await.unwrap();
+        self.delete().await;
         self.topic_id = TopicId(self.world.rng.uuid());
         let keys: Vec<_> =
             configs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

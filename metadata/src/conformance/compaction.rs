@@ -101,7 +101,7 @@ pub(crate) async fn a_stale_epoch_kills_the_outputs(subject: impl Subject) {
 pub(crate) async fn a_deleted_partition_kills_the_outputs(subject: impl Subject) {
     let store = subject.store();
     let fence = prepare(store).await;
-    store.delete_topic(&fence, topic_id(1)).await.unwrap();
+    store.delete_topic(&fence, topic_id(1), None).await.unwrap();
     let refused = store.commit_l1(&fence, of(vec![input(1, 0, 5)], vec![output(10, 0, 5)])).await;
     assert_eq!(refused, Err(Error::UnknownPartition { key: key(1, 0) }));
     assert_eq!(state(store, 10).await, Some(ObjectState::Dead));

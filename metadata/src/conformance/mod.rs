@@ -109,7 +109,8 @@ macro_rules! metadata_suite {
                     blocks_never_overlap_after_a_restart,
                     a_block_has_at_least_one_id,
                     ids_run_out_with_an_error,
-                    a_pointer_is_replaced_and_persists;
+                    a_pointer_is_replaced_and_persists,
+                    pointers_are_found_by_prefix_and_forgotten;
                 snapshots:
                     a_snapshot_rebuilds_the_store,
                     a_snapshot_goes_into_an_empty_store_only,

@@ -49,3 +49,20 @@ pub(crate) async fn a_pointer_is_replaced_and_persists(subject: impl Subject) {
     assert_eq!(subject.store().pointer("a").await, Ok(Some(vec![0, 255])));
     assert_eq!(subject.store().pointer("b").await, Ok(Some(Vec::new())));
 }
+
+pub(crate) async fn pointers_are_found_by_prefix_and_forgotten(subject: impl Subject) {
+    let store = subject.store();
+    let fence = open(store).await.fence;
+    for name in ["t_b", "t/b", "t/a", "T/c", "t%"] {
+        store.put_pointer(&fence, name, vec![1]).await.unwrap();
+    }
+    let names = |prefix| store.pointer_names(prefix);
+    assert_eq!(names("t/").await.unwrap(), ["t/a", "t/b"]);
+    assert_eq!(names("t_").await.unwrap(), ["t_b"]);
+    assert_eq!(names("x").await.unwrap(), [""; 0]);
+    let gone = ["t/a", "t%", "unknown"].map(str::to_owned);
+    store.delete_pointers(&fence, &gone).await.unwrap();
+    let subject = subject.reopen().await;
+    assert_eq!(subject.store().pointer_names("t").await.unwrap(), ["t/b", "t_b"]);
+    assert_eq!(subject.store().pointer("t/a").await, Ok(None));
+}

@@ -240,7 +240,7 @@ async fn apply_to_topics(store: &impl MetadataStore, fence: &Fence, rows: &View,
             format!("{:?}", store.create_topic(fence, topic).await)
         }
         Op::DeleteTopic { n } => {
-            format!("{:?}", store.delete_topic(fence, topic_id(u128::from(n))).await)
+            format!("{:?}", store.delete_topic(fence, topic_id(u128::from(n)), None).await)
         }
         Op::CreatePartitions { n, off } => {
             let count = topic(n).map_or(0, |row| i32::try_from(row.partitions.len()).unwrap());

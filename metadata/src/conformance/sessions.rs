@@ -68,7 +68,7 @@ async fn every_write(store: &impl MetadataStore, fence: &Fence) -> Vec<(&'static
     let l0 = l0_commit(1, vec![extent(key, 0, 0, 1)]);
     vec![
         ("create_topic", store.create_topic(fence, new_topic(2, 1)).await.map(drop)),
-        ("delete_topic", store.delete_topic(fence, id).await),
+        ("delete_topic", store.delete_topic(fence, id, None).await),
         ("create_partitions", store.create_partitions(fence, id, 1, replicas).await.map(drop)),
         ("set_topic_configs", store.set_topic_configs(fence, id, 0, values()).await.map(drop)),
         ("set_broker_configs", store.set_broker_configs(fence, None, 0, values()).await.map(drop)),

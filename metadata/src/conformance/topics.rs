@@ -72,9 +72,11 @@ pub(crate) async fn a_topic_needs_a_name_and_a_partition(subject: impl Subject) 
 
 pub(crate) async fn a_deleted_name_is_free_for_another_id(subject: impl Subject) {
     let fence = open_with_topic(subject.store(), 3).await;
-    subject.store().delete_topic(&fence, topic_id(1)).await.unwrap();
-    let again = subject.store().delete_topic(&fence, topic_id(1)).await;
+    subject.store().delete_topic(&fence, topic_id(1), Some("gone".to_owned())).await.unwrap();
+    assert_eq!(subject.store().pointer("gone").await, Ok(Some(Vec::new())));
+    let again = subject.store().delete_topic(&fence, topic_id(1), Some("not".to_owned())).await;
     assert_eq!(again, Err(Error::UnknownTopic { id: topic_id(1) }));
+    assert_eq!(subject.store().pointer("not").await, Ok(None));
     let successor = crate::NewTopic { name: "topic-1".to_owned(), ..new_topic(2, 1) };
     let created = subject.store().create_topic(&fence, successor).await.unwrap();
     assert_eq!(subject.store().load().await.unwrap().topics, [created]);
@@ -105,7 +107,7 @@ pub(crate) async fn deleting_a_topic_drops_its_extents_and_kills_what_is_left_em
     store.commit_l1(&fence, compaction).await.unwrap();
     register(store, &fence, 14, ObjectLevel::L0).await;
 
-    store.delete_topic(&fence, topic_id(1)).await.unwrap();
+    store.delete_topic(&fence, topic_id(1), None).await.unwrap();
     assert_eq!(ranges(store, 10).await, [(0, 0, 5)]);
     assert_eq!(state(store, 10).await, Some(ObjectState::Committed));
     for dead in [11, 12, 13] {

@@ -9,6 +9,7 @@ pub(crate) mod epochs;
 pub(crate) mod extents;
 pub(crate) mod objects;
 pub(crate) mod partitions;
+pub(crate) mod pointers;
 pub(crate) mod producer_ids;
 pub(crate) mod sessions;
 pub(crate) mod snapshot;

@@ -59,13 +59,16 @@ pub(crate) async fn create(rows: &mut dyn Rows, owner: NodeId, new: NewTopic) ->
     Ok(assemble(row, partitions))
 }
 
-/// Deletes a topic, its partitions, and its extents in all objects.
-pub(crate) async fn delete(rows: &mut dyn Rows, id: TopicId) -> Result<()> {
+/// Deletes a topic, its partitions, and its extents in all objects, and stores a note of it.
+pub(crate) async fn delete(rows: &mut dyn Rows, id: TopicId, note: Option<String>) -> Result<()> {
     if rows.topic(id).await?.is_none() {
         return Err(Error::UnknownTopic { id });
     }
     let holders = rows.objects_of_topic(id).await?;
     objects::drop_extents(rows, holders, |extent| extent.key.topic_id == id).await?;
+    if let Some(note) = note {
+        rows.put_pointer(&note, &[]).await?;
+    }
     rows.delete_topic(id).await
 }
 

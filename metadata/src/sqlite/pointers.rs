@@ -32,3 +32,21 @@ pub(super) async fn put(connection: &mut SqliteConnection, name: &str, value: &[
         .map_err(before_commit)?;
     Ok(())
 }
+
+pub(super) async fn names(connection: &mut SqliteConnection, prefix: &str) -> Result<Vec<String>> {
+    sqlx::query_scalar("SELECT name FROM pointers WHERE name >= ?1 AND name < ?2 ORDER BY name")
+        .bind(prefix)
+        .bind(format!("{prefix}{}", char::MAX))
+        .fetch_all(connection)
+        .await
+        .map_err(before_commit)
+}
+
+pub(super) async fn delete(connection: &mut SqliteConnection, name: &str) -> Result<()> {
+    sqlx::query("DELETE FROM pointers WHERE name = ?1")
+        .bind(name)
+        .execute(connection)
+        .await
+        .map_err(before_commit)?;
+    Ok(())
+}

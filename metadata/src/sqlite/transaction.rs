@@ -293,4 +293,12 @@ impl Rows for SqliteTransaction {
     async fn put_pointer(&mut self, name: &str, value: &[u8]) -> Result<()> {
         pointers::put(self.connection()?, name, value).await
     }
+
+    async fn pointer_names(&mut self, prefix: &str) -> Result<Vec<String>> {
+        pointers::names(self.connection()?, prefix).await
+    }
+
+    async fn delete_pointer(&mut self, name: &str) -> Result<()> {
+        pointers::delete(self.connection()?, name).await
+    }
 }

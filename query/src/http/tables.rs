@@ -28,7 +28,10 @@ const DRY_RUN_RECORDS: usize = 1000;
 /// A table as the API shows it.
 #[derive(Debug, Serialize)]
 struct TableInfo {
+    /// As SQL has it.
     name: String,
+    /// The name of its dead-letter table.
+    dead_letters: String,
     topic: String,
     location: String,
     incarnation: u32,
@@ -57,6 +60,7 @@ pub(super) async fn list(State(slot): State<Slot>) -> Response {
     let Some(parts) = slot.get() else { return not_ready() };
     let info = |table: Arc<Table>| TableInfo {
         name: table.name().to_owned(),
+        dead_letters: table.dead_letters().to_string(),
         topic: table.topic().to_owned(),
         location: parts.sink.store().location(&table.directory()).to_string(),
         incarnation: table.incarnation(),

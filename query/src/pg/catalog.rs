@@ -36,8 +36,8 @@ use self::{
 };
 use super::{session::Identity, settings::Settings};
 use crate::{
-    catalog::{QuerySchema, Tables},
-    engine::{CATALOG, QueryEngine, SCHEMA, TIMEOUT_DEFAULT},
+    catalog::{QueryCatalog, QuerySchema, Tables},
+    engine::{CATALOG, QueryEngine, TIMEOUT_DEFAULT},
     error::QueryError,
 };
 
@@ -134,24 +134,21 @@ fn added(name: &str) -> Option<&'static [&'static str]> {
 #[derive(Debug)]
 pub(super) struct Catalog {
     template: SessionState,
-    tables: Arc<dyn SchemaProvider>,
+    tables: Arc<Tables>,
     relations: Arc<Relations>,
 }
 
 impl Catalog {
     pub(super) fn new(engine: &QueryEngine) -> Result<Self, QueryError> {
-        let context = engine.session_within(TIMEOUT_DEFAULT)?;
+        let context = engine.session_within(TIMEOUT_DEFAULT);
         let relations = Self::prepare(&context, engine).map_err(QueryError::Execution)?;
         let tables = Arc::clone(engine.tables());
-        Ok(Self {
-            template: context.state(),
-            tables: Arc::new(QuerySchema { tables, time: TIMEOUT_DEFAULT }),
-            relations: Arc::new(relations),
-        })
+        Ok(Self { template: context.state(), tables, relations: Arc::new(relations) })
     }
 
     fn prepare(context: &SessionContext, engine: &QueryEngine) -> Result<Relations> {
-        // For its functions and types; its relations are replaced.
+        // For its functions and types; its relations are replaced, with all catalogs.
+        context.register_catalog(CATALOG, Arc::new(MemoryCatalogProvider::new()));
         setup_pg_catalog(context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
         functions::register(context);
         let state = context.state_ref();
@@ -173,14 +170,16 @@ impl Catalog {
     fn within(&self, identity: &Identity) -> Result<SessionContext> {
         let database = &identity.database;
         let (relations, shown) = (Arc::clone(&self.relations), self.relations.shown.clone());
-        let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema(SCHEMA, Arc::clone(&self.tables))?;
         let settings = Arc::clone(&identity.settings);
         let system = System { relations, database: database.clone(), settings };
-        catalog.register_schema(SYSTEM, Arc::new(system))?;
         let information = Information { shown, database: database.clone() };
-        catalog.register_schema(information::NAME, Arc::new(information))?;
-        let catalog: Arc<dyn CatalogProvider> = Arc::new(catalog);
+        let system: [(_, Arc<dyn SchemaProvider>); 2] =
+            [(SYSTEM, Arc::new(system)), (information::NAME, Arc::new(information))];
+        let catalog: Arc<dyn CatalogProvider> = Arc::new(QueryCatalog {
+            tables: Arc::clone(&self.tables),
+            time: TIMEOUT_DEFAULT,
+            system: BTreeMap::from(system),
+        });
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::clone(&catalog));
         catalogs.register_catalog(database.clone(), catalog);
@@ -203,19 +202,24 @@ struct Shown {
 }
 
 impl Shown {
-    fn schema(&self) -> QuerySchema {
-        QuerySchema { tables: Arc::clone(&self.tables), time: TIMEOUT_DEFAULT }
+    fn schema(&self, namespace: &str) -> QuerySchema {
+        let (tables, namespace) = (Arc::clone(&self.tables), namespace.to_owned());
+        QuerySchema { tables, namespace, time: TIMEOUT_DEFAULT }
+    }
+
+    /// The schemas of tables, and the system's.
+    fn schemas(&self) -> Vec<String> {
+        let mut schemas = self.tables.namespaces();
+        schemas.push(SYSTEM.to_owned());
+        schemas
     }
 
     async fn columns(&self, schema: &str, table: &str) -> Result<Option<SchemaRef>> {
         if schema == SYSTEM {
             return Ok(self.system.get(table).map(Arc::clone));
         }
-        if schema != SCHEMA {
-            return Ok(None);
-        }
         // One table that cannot be read does not hide the others.
-        match self.schema().table(table).await {
+        match self.schema(schema).table(table).await {
             Ok(found) => Ok(found.map(|table| table.schema())),
             Err(error) => {
                 warn!(table, %error, "not shown in the system catalog");
@@ -227,8 +231,7 @@ impl Shown {
     fn names(&self, schema: &str) -> Vec<String> {
         match schema {
             SYSTEM => self.system.keys().cloned().collect(),
-            SCHEMA => self.schema().table_names(),
-            _ => Vec::new(),
+            _ => self.schema(schema).table_names(),
         }
     }
 }
@@ -240,7 +243,9 @@ impl CatalogInfo for Shown {
     }
 
     async fn schema_names(&self, _: &str) -> Result<Option<Vec<String>>> {
-        Ok(Some([SCHEMA, SYSTEM, information::NAME].map(str::to_owned).to_vec()))
+        let mut schemas = self.schemas();
+        schemas.push(information::NAME.to_owned());
+        Ok(Some(schemas))
     }
 
     async fn table_names(&self, _: &str, schema: &str) -> Result<Option<Vec<String>>> {

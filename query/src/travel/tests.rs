@@ -105,13 +105,19 @@ fn moments_are_read_from_names() {
 
 #[test]
 fn waits_are_found_wherever_they_are() {
-    let sql = "explain select * from a at least offset '0:1' where n in (select n from b at least offset '1:2')";
+    let sql = "explain select * from a at least offset '0:1' where n in (select n from \
+               other.B at least offset '1:2') and n in (select n from \"S\".c at least offset '0:3')";
     let mut found = Vec::new();
     for statement in statements(sql).unwrap() {
         found.extend(waits(&statement).unwrap());
     }
-    let expected =
-        [("a".to_owned(), Offsets::from([(0, 1)])), ("b".to_owned(), Offsets::from([(1, 2)]))];
+    let found: Vec<_> =
+        found.iter().map(|(table, offsets)| (table.to_string(), offsets.clone())).collect();
+    let expected = [
+        ("a".to_owned(), Offsets::from([(0, 1)])),
+        ("other.b".to_owned(), Offsets::from([(1, 2)])),
+        ("S.c".to_owned(), Offsets::from([(0, 3)])),
+    ];
     assert_eq!(found, expected);
 }
 

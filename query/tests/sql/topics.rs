@@ -38,6 +38,18 @@ async fn values_that_are_no_objects_are_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn values_of_text_are_text() {
+    let spill = tempfile::tempdir().unwrap();
+    let keys = [("table.enable", "false"), ("table.mode", "upsert")];
+    let lake = Lake::new(1, &keys).await;
+    let running = lake.sink();
+    let engine = engine(&lake, &running, &spill);
+    lake.produce(0, &["one", "two"]).await;
+    let sql = "select upper(value) from t where value <> 'two'";
+    assert_eq!(ask(&engine, sql).await.unwrap(), ["ONE"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn topics_are_known_by_their_own_names_and_by_those_of_tables() {
     let spill = tempfile::tempdir().unwrap();
     let lake = Lake::new(1, &[("table.enable", "false")]).await;
@@ -88,4 +100,35 @@ async fn what_is_skipped_is_no_dead_letter() {
     let engine = engine(&lake, &running, &spill);
     lake.produce(0, &["no"]).await;
     assert_eq!(ask(&engine, "select count(*) from t__dlq").await.unwrap(), ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_are_schemas() {
+    let spill = tempfile::tempdir().unwrap();
+    let keys =
+        [("table.namespace", "Sales"), ("table.dlq", "bad"), ("table.value.convert", "json")];
+    let lake = Lake::new(1, &keys).await;
+    lake.create("u", &[("table.enable", "true")]).await;
+    let running = lake.sink();
+    let engine = engine(&lake, &running, &spill);
+    // As the first that is looked up: nobody has refreshed the catalog yet.
+    assert_eq!(ask(&engine, "select count(*) from sales.t").await.unwrap(), ["0"]);
+    lake.produce(0, &[r#"{"n":1}"#, "nonsense"]).await;
+    let wait = "select n from \"Sales\".t at least offset '0:1'";
+    assert_eq!(ask(&engine, wait).await.unwrap(), ["1"]);
+    assert_eq!(ask(&engine, "select n from sales.T as of offset '0:1'").await.unwrap(), ["1"]);
+    let dead = "select kafka_offset from sales.bad";
+    assert_eq!(ask(&engine, dead).await.unwrap(), ["1"]);
+    // The topic is found by its own name wherever its table is.
+    assert_eq!(ask(&engine, "select n from t").await.unwrap(), ["1"]);
+    for nowhere in ["sales.u", "sales.t__dlq", "public.bad", "other.t", "pg_catalog.t"] {
+        let error = ask(&engine, &format!("select 1 from {nowhere}")).await.unwrap_err();
+        assert!(error.to_string().contains("not found"), "{nowhere}: {error}");
+    }
+    let tables = "select table_schema, table_name from information_schema.tables \
+                  where table_schema <> 'information_schema' order by 1, 2";
+    let expected = ["Sales|bad", "Sales|t", "public|u", "public|u__dlq"];
+    assert_eq!(ask(&engine, tables).await.unwrap(), expected);
+    lake.caught_up(&running).await;
+    assert_eq!(ask(&engine, "select n from sales.t version as of 1").await.unwrap(), ["1"]);
 }

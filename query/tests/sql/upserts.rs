@@ -53,3 +53,56 @@ async fn the_newest_record_of_a_key_counts_in_table_and_tail() {
     let error = ask(&engine, past).await.unwrap_err();
     assert!(error.to_string().contains("newest record of each key"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_told_apart_by_columns_in_table_and_tail() {
+    let spill = tempfile::tempdir().unwrap();
+    let keys = [
+        ("table.mode", "upsert"),
+        ("table.key.convert", "string"),
+        ("table.schema", "id BIGINT, n BIGINT"),
+        ("table.id.columns", "id"),
+        ("table.cdc.field", "op"),
+    ];
+    let lake = Lake::new(2, &keys).await;
+    let sql = "select id, n, kafka_key, kafka_partition from t order by id";
+    let first = [
+        record("x", Some(r#"{"id":1,"n":1}"#)),
+        record("x", Some(r#"{"id":2,"n":2}"#)),
+        record("x", Some(r#"{"id":3,"n":3}"#)),
+    ];
+    lake.append_records(0, None, &first).await;
+    {
+        let running = lake.sink();
+        let engine = engine(&lake, &running, &spill);
+        let expected = ["1|1|x|0", "2|2|x|0", "3|3|x|0"];
+        assert_eq!(ask(&engine, sql).await.unwrap(), expected);
+        lake.caught_up(&running).await;
+        assert_eq!(ask(&engine, sql).await.unwrap(), expected);
+    }
+    lake.set(&[("table.commit.interval.ms", "900000")]).await;
+    let running = lake.sink();
+    let engine = engine(&lake, &running, &spill);
+    let nothing = r#"{"id":9,"n":9}"#;
+    let second = [
+        record("y", Some(nothing)),
+        record("y", Some(nothing)),
+        record("y", Some(nothing)),
+        record("y", Some(r#"{"id":1,"n":10}"#)),
+        record("y", Some(r#"{"id":2,"op":"d"}"#)),
+        record("y", Some(r#"{"id":9,"op":"d"}"#)),
+        record("y", None),
+    ];
+    lake.append_records(1, None, &second).await;
+    assert_eq!(ask(&engine, sql).await.unwrap(), ["1|10|y|1", "3|3|x|0"]);
+    let filtered = |filter: &str| format!("select id from t where {filter} order by id");
+    for (filter, expected) in [
+        ("id = 1", &["1"][..]),
+        ("id < 3", &["1"]),
+        ("kafka_key = 'x'", &["3"]),
+        ("kafka_key = 'y' and id > 0", &["1"]),
+        ("n = 1", &[]),
+    ] {
+        assert_eq!(ask(&engine, &filtered(filter)).await.unwrap(), expected, "{filter}");
+    }
+}

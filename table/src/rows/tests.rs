@@ -14,7 +14,8 @@ use crate::{
     decode::{self, Decoded, Need},
     infer::Sample,
     reader::Chunk,
-    schema::{Column, ColumnType, META_COLUMNS, TableSchema, ValueFormat},
+    rules::{KeyFormat, Rules, TableMode, ValueFormat},
+    schema::{Column, ColumnType, KEY, META_COLUMNS, TableSchema},
 };
 
 /// A record: key, value, headers.
@@ -42,7 +43,7 @@ fn values(values: &[&str]) -> Chunk {
 fn inferred(chunk: &Chunk) -> Arc<TableSchema> {
     let mut sample = Sample::default();
     decode::observe(chunk, &mut sample, usize::MAX).unwrap();
-    Arc::new(sample.first_schema(100))
+    Arc::new(sample.first_schema(ValueFormat::Json, 100))
 }
 
 fn decoded(chunk: &Chunk, schema: &Arc<TableSchema>) -> Decoded {
@@ -192,4 +193,91 @@ fn readers_build_only_what_they_need() {
     assert_eq!(rows.num_columns(), META_COLUMNS + 1);
     assert_eq!(text(&rows, "b"), [some("x"), some("z")]);
     assert_eq!(text(&rows, "kafka_rescued"), [None, None]);
+}
+
+/// Rows by their keys (bytes), and which of them delete.
+fn changes(decoded: &Decoded) -> Vec<(i64, bool)> {
+    let offsets = Arc::clone(decoded.rows.column_by_name("kafka_offset").unwrap());
+    let offsets = offsets.as_primitive::<Int64Type>().values().to_vec();
+    offsets.into_iter().zip(decoded.tombstones.iter().map(Option::unwrap)).collect()
+}
+
+#[test]
+fn keys_are_text_where_that_is_asked_for() {
+    let records: [Sent<'_>; 4] = [
+        (Some("schlüssel".as_bytes()), Some(b"1"), &[]),
+        (Some(b"\xff"), Some(b"2"), &[]),
+        (None, Some(b"3"), &[]),
+        (Some(b""), None, &[]),
+    ];
+    let chunk = chunk(&records);
+    let rules = Rules { key: KeyFormat::String, ..ValueFormat::String.into() };
+    let schema = Arc::new(TableSchema::first(rules, Vec::new()));
+    let Decoded { rows, dead, .. } = decoded(&chunk, &schema);
+    assert_eq!(text(&rows, KEY), [some("schlüssel"), None, some("")]);
+    assert!(dead.len() == 1 && dead[0].reason.starts_with("the key is not UTF-8"), "{dead:?}");
+    assert_eq!(dead[0].key.as_deref(), Some(&b"\xff"[..]));
+    let all = decode::read(&chunk, &schema, Need { all_records: true, rescued: true }).unwrap();
+    assert_eq!(text(&all, KEY)[1], some("\u{fffd}"));
+}
+
+#[test]
+fn rows_are_told_apart_by_the_columns_named_for_it() {
+    let columns = vec![
+        Column::new("id", ColumnType::Bigint, &[]).unwrap(),
+        Column::new("part", ColumnType::String, &[]).unwrap(),
+    ];
+    let rules = Rules {
+        mode: TableMode::Upsert,
+        id_columns: vec!["id".to_owned(), "part".to_owned()],
+        ..ValueFormat::Json.into()
+    };
+    let records: [Sent<'_>; 5] = [
+        (None, Some(br#"{"id":1,"part":"a","op":"D"}"#), &[]),
+        (None, Some(br#"{"id":"1","part":"a"}"#), &[]),
+        (None, Some(br#"{"id":1,"part":null}"#), &[]),
+        (None, Some(br#"{"part":"a"}"#), &[]),
+        (Some(b"k"), None, &[]),
+    ];
+    let chunk = chunk(&records);
+    let schema = Arc::new(TableSchema::first(rules.clone(), columns.clone()));
+    let found = decoded(&chunk, &schema);
+    assert_eq!(changes(&found), [(40, false)]);
+    let reasons: Vec<_> = found.dead.iter().map(|dead| (dead.offset, &*dead.reason)).collect();
+    assert_eq!(
+        reasons,
+        [
+            (41, "id, which tells rows apart, has no value of its type"),
+            (42, "part, which tells rows apart, has no value of its type"),
+            (43, "id, which tells rows apart, has no value of its type"),
+            (44, "a tombstone has no values in the columns that tell rows apart"),
+        ]
+    );
+    // With a field that says what is deleted, a tombstone follows and says no more.
+    let rules = Rules { cdc_field: Some("op".to_owned()), ..rules };
+    let schema = Arc::new(TableSchema::first(rules, columns));
+    let found = decoded(&chunk, &schema);
+    assert_eq!((changes(&found), found.dead.len()), (vec![(40, true)], 3));
+}
+
+#[test]
+fn a_field_says_which_rows_are_deleted() {
+    let rules = Rules {
+        mode: TableMode::Upsert,
+        cdc_field: Some("meta.op".to_owned()),
+        ..ValueFormat::Json.into()
+    };
+    let deletes = |value: &str| {
+        let records: [Sent<'_>; 1] = [(Some(b"k"), Some(value.as_bytes()), &[])];
+        let schema = Arc::new(TableSchema::first(rules.clone(), Vec::new()));
+        changes(&decoded(&chunk(&records), &schema))[0].1
+    };
+    for op in ["\"D\"", "\"delete\"", "true", "\"true\""] {
+        assert!(deletes(&format!("{{\"meta\":{{\"op\":{op}}}}}")), "{op}");
+    }
+    assert!(deletes(r#"{"meta.op":"d"}"#));
+    for op in ["\"U\"", "\"\"", "false", "null", "1", "{}"] {
+        assert!(!deletes(&format!("{{\"meta\":{{\"op\":{op}}}}}")), "{op}");
+    }
+    assert!(!deletes("{}"));
 }

@@ -72,22 +72,36 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "A compacted topic's records become an object, and can be compacted, at this age at the latest; retention works on extents of objects.";
     "streamhouse.durability" String = Some("local"), OneOf(&["local", "object"]), ClusterWide, Acts, [same("streamhouse.durability")]:
         "What acks=all waits for: local (synced to this broker's WAL) or object (committed in the object store).";
+    "table.cdc.field" String = Some(""), Any, ClusterWide, Acts:
+        "Field of a value, by a path with dots, that deletes the row of an upsert table where it is D, DELETE or true; by default _cdc.op where table.transform=flatten_debezium. Acts on tables that have no schema yet.";
     "table.columns.max" Int = Some("1000"), Between(1, 10_000), ClusterWide, Acts:
         "Most columns of the topic's table, leaves of structures counted; further fields are kept in kafka_rescued.";
     "table.commit.interval.ms" Long = Some("5000"), Between(100, 900_000), ClusterWide, Acts:
         "How often rows are committed to the topic's table. Queries see them before.";
     "table.compaction.enable" Boolean = Some("true"), Any, ClusterWide, Acts:
         "Whether small files of the topic's table are merged in the background.";
+    "table.delete.with.topic" Boolean = Some("false"), Any, ClusterWide, Acts:
+        "Whether the topic's table is deleted from the object store when the topic is.";
+    "table.dlq" String = Some(""), Any, ClusterWide, Acts:
+        "Name of the table's dead-letter table; by default the table's with __dlq.";
     "table.enable" Boolean = Some("false"), Any, ClusterWide, Acts:
         "Whether the topic is a Delta table.";
     "table.errors" String = Some("dlq"), OneOf(&["dlq", "skip", "suspend"]), ClusterWide, Acts:
         "What happens to records that cannot be decoded: they go to the table's dead-letter table, are counted and left out, or suspend the table.";
+    "table.format" String = Some("delta"), OneOf(&["delta"]), ClusterWide, Acts:
+        "The table format of the topic's table.";
     "table.hold.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Acts:
         "How much longer than retention.ms (or as much again as retention.bytes) records are kept, and left alone by compaction, while the topic's table lacks them.";
+    "table.id.columns" List = Some(""), Any, ClusterWide, Acts:
+        "Columns declared in table.schema that tell rows of an upsert table apart; by default the record's key does. Acts on tables that have no schema yet.";
+    "table.key.convert" String = Some("raw"), OneOf(&["raw", "string"]), ClusterWide, Acts:
+        "What kafka_key holds: bytes, or text (then records with other keys cannot be decoded). Acts on tables that have no schema yet.";
     "table.mode" String = Some("append"), OneOf(&["append", "upsert"]), ClusterWide, Acts:
         "Whether a record adds a row, or replaces (as a tombstone: deletes) the row of its key; acts on tables that have no schema yet.";
     "table.name" String = Some(""), Any, ClusterWide, Acts:
         "Name of the topic's table; by default the topic's, with _ for what is no letter, digit or _.";
+    "table.namespace" String = Some("public"), Any, ClusterWide, Acts:
+        "SQL schema that the topic's table is in.";
     "table.partition.by" String = Some(""), Any, ClusterWide, Acts:
         "What the files of the topic's table are divided by: day(kafka_timestamp), bucket(N, kafka_key), kafka_partition, or columns declared in table.schema; acts on tables that have no schema yet.";
     "table.partitions.per.commit.max" Int = Some("256"), Between(1, 10_000), ClusterWide, Acts:
@@ -102,12 +116,16 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "How long the first record waits for others before the columns are inferred.";
     "table.schema.sample.records" Int = Some("1000"), Between(1, 1_000_000), ClusterWide, Acts:
         "Records that the columns are inferred from.";
+    "table.snapshot.min" Int = Some("5"), Between(1, 1000), ClusterWide, Acts:
+        "How many of the newest versions of the topic's table can be read, however old they are.";
     "table.snapshot.retention.ms" Long = Some("604800000"), AtLeast(3_600_000), ClusterWide, Acts:
         "How long older versions of the topic's table can be read; files that no version has go after as long.";
     "table.target.file.bytes" Long = Some("134217728"), AtLeast(1_048_576), ClusterWide, Acts:
         "Size at which a file of the topic's table is closed before its commit.";
-    "table.value.convert" String = Some("json"), OneOf(&["json", "string", "raw"]), ClusterWide, Acts:
-        "How values become columns: the fields of a JSON object, one column of text, or one of bytes.";
+    "table.transform" String = Some("none"), OneOf(&["none", "flatten", "flatten_debezium"]), ClusterWide, Acts:
+        "What is made of JSON values first: nothing; fields within objects become columns of their own; or of a Debezium change event the row, with _cdc. Acts on tables that have no schema yet.";
+    "table.value.convert" String = Some("auto"), OneOf(&["auto", "json", "string", "raw"]), ClusterWide, Acts:
+        "How values become columns: the fields of a JSON object, one column of text, or one of bytes; auto settles it with the first schema: json where at least half of the values are JSON objects, otherwise string where all are UTF-8, otherwise raw.";
     "unclean.leader.election.enable" Boolean = Some("false"), Any, ClusterWide, Inert, [same("unclean.leader.election.enable")]:
         "Kafka's election of replicas that lag; there are no replicas to elect.";
 };

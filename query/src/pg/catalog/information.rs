@@ -17,7 +17,7 @@ use futures::stream;
 use pgwire::api::Type;
 
 use super::{OWNER, SYSTEM, Shown};
-use crate::{engine::SCHEMA, pg::types};
+use crate::pg::types;
 
 pub(super) const NAME: &str = "information_schema";
 
@@ -145,14 +145,14 @@ impl View {
     }
 
     fn tables(&self) -> Vec<Row> {
-        let names = [SCHEMA, SYSTEM].into_iter().flat_map(|schema| {
-            self.shown.names(schema).into_iter().map(move |name| (schema, name))
+        let names = self.shown.schemas().into_iter().flat_map(|schema| {
+            self.shown.names(&schema).into_iter().map(move |name| (schema.clone(), name))
         });
         names
             .map(|(schema, name)| {
                 row([
                     Some(self.database.as_str()),
-                    Some(schema),
+                    Some(&schema),
                     Some(&name),
                     Some("BASE TABLE"),
                     Some("NO"),
@@ -162,24 +162,24 @@ impl View {
     }
 
     fn schemata(&self) -> Vec<Row> {
-        let schemas = [SCHEMA, SYSTEM, NAME].into_iter();
+        let schemas = self.shown.schemas().into_iter().chain([NAME.to_owned()]);
         schemas
-            .map(|schema| row([Some(self.database.as_str()), Some(schema), Some(OWNER)]))
+            .map(|schema| row([Some(self.database.as_str()), Some(&schema), Some(OWNER)]))
             .collect()
     }
 
     async fn columns(&self) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
-        for schema in [SCHEMA, SYSTEM] {
-            for table in self.shown.names(schema) {
-                let Some(columns) = self.shown.columns(schema, &table).await? else { continue };
+        for schema in self.shown.schemas() {
+            for table in self.shown.names(&schema) {
+                let Some(columns) = self.shown.columns(&schema, &table).await? else { continue };
                 for (number, field) in (1..).zip(columns.fields()) {
                     let kind = types::of_field(field);
                     let precision = precision(&kind).map(|precision: u8| precision.to_string());
                     let is_time = matches!(kind, Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ);
                     rows.push(row([
                         Some(self.database.as_str()),
-                        Some(schema),
+                        Some(&schema),
                         Some(&table),
                         Some(field.name()),
                         Some(&i32::to_string(&number)),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use table::catalog::{TopicView, Topics};
+use table::{
+    catalog::{TopicView, Topics},
+    config::concerns_table,
+};
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
-
-/// The prefix of the keys that concern a topic's table.
-const KEY_PREFIX: &str = "table.";
 
 /// The broker's topics, but for its own.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ impl Topics for TableTopics {
                 name: entry.topic.name.clone(),
                 created_ms: entry.topic.created_ms,
                 values: keys
-                    .filter(|(key, _)| key.starts_with(KEY_PREFIX))
+                    .filter(|(key, _)| concerns_table(key))
                     .map(|(key, value)| (key.clone(), value.clone()))
                     .collect(),
                 partitions: entry.partitions.iter().map(Arc::clone).collect(),

@@ -28,6 +28,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from flights_data import ROWS, rows
+from readers import connect_duckdb
 
 ACK = struct.Struct("<iiq")  # row, partition, offset
 TIMEOUT_S = 240
@@ -145,21 +146,7 @@ def with_deltalake(path, options, acked, values):
 
 
 def with_duckdb(path, options):
-    import duckdb
-    import duckdb_extension_delta
-    import duckdb_extension_httpfs
-
-    connection = duckdb.connect()
-    # The wheels carry the extensions, so that nothing is fetched at run time.
-    for module, name in ((duckdb_extension_httpfs, "httpfs"), (duckdb_extension_delta, "delta")):
-        (extension,) = Path(module.__file__).parent.glob(f"extensions/*/{name}.duckdb_extension")
-        connection.execute(f"load '{extension}'")
-    if options:
-        secret = {"key_id": "AWS_ACCESS_KEY_ID", "secret": "AWS_SECRET_ACCESS_KEY", "region": "AWS_REGION"}
-        secret = ", ".join(f"{name} '{options[key]}'" for name, key in secret.items())
-        endpoint = options["AWS_ENDPOINT_URL"].removeprefix("http://")
-        connection.execute(f"create secret (type s3, {secret}, endpoint '{endpoint}', url_style 'path', use_ssl false)")
-    return connection.execute(BY_CARRIER.format(f"delta_scan('{path}')")).fetchall()
+    return connect_duckdb(options).execute(BY_CARRIER.format(f"delta_scan('{path}')")).fetchall()
 
 
 def with_polars(path, options):

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    alias,
     name::{self, TableName},
     partition::PartitionBy,
     rules::{KeyFormat, Rules, TableMode, ValueFormat},
@@ -76,6 +77,15 @@ pub struct TableConfig {
     pub snapshots_min: usize,
 }
 
+/// What the names of the keys begin with.
+const PREFIX: &str = "table.";
+
+/// Whether a topic's key concerns its table.
+#[must_use]
+pub fn concerns_table(key: &str) -> bool {
+    key.starts_with(PREFIX) || alias::is_alias(key)
+}
+
 /// The keys, as Kafka's tools set them.
 pub mod keys {
     /// Whether the topic is a table.
@@ -135,11 +145,17 @@ pub mod keys {
 }
 
 impl TableConfig {
-    /// Reads a topic's values in force (defaults filled in). `None` where it is no table.
+    /// Reads a topic's values in force (defaults filled in), those of other products' keys
+    /// included. `None` where it is no table.
     ///
     /// # Errors
     /// What is wrong, the value, and what would be right.
     pub fn read(values: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
+        Self::read_own(&alias::translated(values).values)
+    }
+
+    /// Reads the values of our own keys.
+    pub(crate) fn read_own(values: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
         let text = |key: &str| values.get(key).map_or("", |value| value.trim());
         match text(keys::FORMAT) {
             "" | "delta" => {}

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use common::TopicId;
 
 use crate::{
+    alias,
     catalog::TableCatalog,
     config::{self, keys},
     state::{Incarnation, TableState},
@@ -21,6 +22,7 @@ const PREFIX: &str = "deleted-table/";
 /// The note of a topic's deletion, if its table goes with it.
 #[must_use]
 pub fn note(topic_id: TopicId, values: &BTreeMap<String, String>) -> Option<String> {
+    let values = alias::translated(values).values;
     let goes = values.get(keys::DELETE_WITH_TOPIC).is_some_and(|text| config::is_true(text, false));
     goes.then(|| format!("{PREFIX}{topic_id}"))
 }

@@ -9,6 +9,7 @@
 //! Sink and query share this crate, so that a record looks the same in the table and in the log's
 //! tail. The rules are in `docs/rfcs/0009-tables.md`.
 
+pub mod alias;
 pub mod catalog;
 pub mod config;
 pub mod decode;

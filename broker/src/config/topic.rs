@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use protocol::records::{Compression, CompressionPolicy, TimestampType};
 use storage::{CleanupPolicy, Durability, TopicLogConfig, compaction::CleaningPolicy};
+use table::{alias, config::TableConfig};
 use tracing::warn;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
 pub fn validate(overrides: &BTreeMap<String, String>) -> Result<(), String> {
     let mut values = BTreeMap::new();
     for name in overrides.keys() {
-        if names::topic_key(name).is_none() {
+        if names::topic_key(name).is_none() && !alias::is_alias(name) {
             return Err(format!("Unknown topic config name: {name}"));
         }
     }
@@ -30,11 +31,14 @@ pub fn validate(overrides: &BTreeMap<String, String>) -> Result<(), String> {
         }
     }
     check_compaction_lags(&values)?;
-    table::config::TableConfig::read(overrides)?;
+    TableConfig::read(overrides)?;
     if values.get("remote.storage.enable") == Some(&Value::Boolean(true)) {
         return Err("Tiered Storage functionality is disabled in the broker. Topic cannot be \
                     configured with remote log storage."
             .to_owned());
+    }
+    for note in alias::translated(overrides).notes {
+        warn!("{note}");
     }
     Ok(())
 }
@@ -176,6 +180,15 @@ mod tests {
             "conflict topic config setting min.compaction.lag.ms (10) > max.compaction.lag.ms (5)"
         );
         assert!(message(&[("remote.storage.enable", "true")]).contains("Tiered Storage"));
+    }
+
+    #[test]
+    fn keys_of_other_products_refuse_no_topic() {
+        for key in ["redpanda.iceberg.mode", "automq.table.topic.whatever"] {
+            validate(&overrides(&[(key, "anything")])).unwrap();
+        }
+        let wrong = message(&[("redpanda.iceberg.mode", "key_value"), ("table.name", "a b")]);
+        assert!(wrong.starts_with("table.name=a b: expected"), "{wrong}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use protocol::{
         DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
     },
 };
+use table::alias;
 
 use super::config_resource::{self, ResourceType};
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
         dynamic::Scope,
         effective::{ConfigSource, DescribedConfig},
         names::{self, ConfigKey},
+        value::ConfigType,
     },
     context::{Broker, RequestContext},
     handler::{Api, Handler},
@@ -165,8 +167,10 @@ fn unknown(
     resource: &DescribeConfigsResource,
     request: &DescribeConfigsRequest,
 ) -> Vec<DescribeConfigsResourceResult> {
-    if ResourceType::from_id(resource.resource_type) != Some(ResourceType::Broker) {
-        return Vec::new();
+    match ResourceType::from_id(resource.resource_type) {
+        Some(ResourceType::Broker) => {}
+        Some(ResourceType::Topic) => return aliases(broker, resource, request),
+        _ => return Vec::new(),
     }
     let layers = broker.configs.layers();
     let asked = asked(resource);
@@ -189,6 +193,41 @@ fn unknown(
             .collect(),
         config_type: TYPE_UNKNOWN,
         documentation: None,
+    });
+    shown.collect()
+}
+
+/// Keys of other products that are set on a topic. They are for reading: who copies configurations
+/// leaves them out.
+fn aliases(
+    broker: &Broker,
+    resource: &DescribeConfigsResource,
+    request: &DescribeConfigsRequest,
+) -> Vec<DescribeConfigsResourceResult> {
+    let image = broker.catalog.image();
+    let Some(entry) = image.by_name(&resource.resource_name) else { return Vec::new() };
+    let asked = asked(resource);
+    let set = entry.topic.configs.iter().filter(|(name, _)| alias::is_alias(name));
+    let set = set.filter(|(name, _)| asked.is_empty() || asked.contains(name.as_str()));
+    let source = ConfigSource::Topic as i8;
+    let shown = set.map(|(name, value)| DescribeConfigsResourceResult {
+        name: name.clone(),
+        value: Some(value.clone()),
+        read_only: true,
+        config_source: source,
+        synonyms: match request.include_synonyms {
+            true => vec![DescribeConfigsSynonym {
+                name: name.clone(),
+                value: Some(value.clone()),
+                source,
+            }],
+            false => Vec::new(),
+        },
+        config_type: ConfigType::String as i8,
+        documentation: request
+            .include_documentation
+            .then(|| "Another product's key for the topic's table, read as table.*.".to_owned()),
+        ..Default::default()
     });
     shown.collect()
 }

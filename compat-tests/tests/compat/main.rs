@@ -33,6 +33,7 @@ mod power_loss;
 mod restart;
 mod streams;
 mod sync_error;
+mod table_configs;
 mod tables;
 mod transactions;
 mod verifiable;

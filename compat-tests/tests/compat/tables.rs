@@ -10,6 +10,7 @@ use streamhouse_compat_tests::not_possible_here;
 use streamhouse_compat_tests::s3::S3Server;
 use streamhouse_compat_tests::seed::Random;
 use streamhouse_compat_tests::target::{Broker, Options, Target};
+use streamhouse_compat_tests::tools::Tools;
 
 #[test]
 fn every_flight_is_one_row_though_the_broker_is_killed_meanwhile() {
@@ -68,6 +69,17 @@ fn a_commit_killed_before_or_after_any_of_its_writes_leaves_every_record_once() 
     let (rounds, options) = (rounds.to_string(), s3.reader_options());
     let verify = ["steps", broker.http().unwrap(), "steps", &rounds, &options];
     print!("{}", python("tables.py", &verify).unwrap());
+
+    let location = python("table_configs.py", &["location", broker.http().unwrap(), "steps"]);
+    let files = location.unwrap().trim().replace("s3://", &format!("{}/s3/", dir.path().display()));
+    assert!(std::fs::exists(&files).unwrap(), "{files}");
+    let mut tools = Tools::start(&broker.bootstrap()).unwrap();
+    let topic = "kafka-configs --entity-type topics --entity-name steps --alter";
+    tools.ok(&format!("{topic} --add-config table.delete.with.topic=true")).unwrap();
+    tools.ok("kafka-topics --delete --topic steps").unwrap();
+    broker.kill().unwrap();
+    broker.restart().unwrap();
+    python("table_configs.py", &["gone", &files]).unwrap();
 }
 
 mod slow {

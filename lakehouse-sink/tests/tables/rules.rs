@@ -1,6 +1,7 @@
 //! What becomes of values and records that do not fit.
 
 use lakehouse_sink::Activity;
+use table::rules::ValueFormat;
 
 use crate::support::{Lake, row};
 
@@ -129,6 +130,17 @@ async fn of_topics_that_claim_one_name_one_has_it_and_the_other_is_told() {
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0].topic, "a_b");
     assert!(refused[0].reason.contains("belongs to topic a.b; set table.name"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_other_products_are_tables() {
+    let lake = Lake::new(1, &[("table.enable", "false")]).await;
+    let keys = [("redpanda.iceberg.mode", "key_value"), ("redpanda.iceberg.delete", "true")];
+    lake.create("migrated", &keys).await;
+    let running = lake.sink();
+    running.catalog.refresh().await.unwrap();
+    let table = running.catalog.table_named("migrated").unwrap();
+    assert_eq!(table.config().format, Some(ValueFormat::Raw));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,7 @@ use datafusion_pg_catalog::sql::{
 use pgwire::api::Type;
 
 use super::{catalog, error::PgError, params};
+use crate::engine::SCHEMA;
 
 mod empty;
 mod known;
@@ -270,9 +271,24 @@ fn looked_up(function: &str, name: &Expr) -> Option<Expr> {
         "to_regtype" => ("pg_type", "typname"),
         _ => return None,
     };
-    // Whatever its schema: names are not repeated.
+    if table == "pg_class" && text_of(name).is_some() {
+        return relation_named(name);
+    }
+    // Whatever its schema.
     let name = format!("split_part({name}, '.', -1)");
     parse_expr(&format!("(SELECT max(x.oid) FROM pg_catalog.{table} x WHERE x.{column} = {name})"))
+}
+
+/// The number of the relation of a name, with its schema or in the search path.
+fn relation_named(name: &Expr) -> Option<Expr> {
+    parse_expr(&format!(
+        "(SELECT max(c.oid) FROM pg_catalog.pg_class c \
+          JOIN pg_catalog.pg_namespace n ON c.relnamespace = n.oid \
+          CROSS JOIN (SELECT parse_ident({name}) AS parts) \
+          WHERE (array_length(parts, 1) = 1 AND n.nspname IN ('{SCHEMA}', 'pg_catalog') \
+                 AND c.relname = parts[1]) \
+             OR (array_length(parts, 1) = 2 AND n.nspname = parts[1] AND c.relname = parts[2]))"
+    ))
 }
 
 fn parse_expr(sql: &str) -> Option<Expr> {

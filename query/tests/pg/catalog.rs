@@ -28,6 +28,35 @@ async fn tables_and_their_columns_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn namespaces_are_schemas() {
+    let house = House::new().await;
+    let keys = [("table.enable", "true"), ("table.namespace", "sales")];
+    house.lake.create("orders", &keys).await;
+    let mut client = house.connect().await;
+    assert_eq!(client.query("select count(*) from sales.orders").await.texts(), ["0"]);
+    let schemas =
+        "select nspname from pg_namespace where nspname in ('public', 'sales') order by 1";
+    assert_eq!(client.query(schemas).await.texts(), ["public", "sales"]);
+    let tables = "select n.nspname, c.relname from pg_class c \
+                  join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'sales' order by 2";
+    let expected = ["sales|orders", "sales|orders__dlq"];
+    assert_eq!(client.query(tables).await.texts(), expected);
+    let tables = "select table_schema, table_name from information_schema.tables \
+                  where table_schema = 'sales' order by 2";
+    assert_eq!(client.query(tables).await.texts(), expected);
+    let columns = "select count(*) from information_schema.columns \
+                   where table_schema = 'sales' and table_name = 'orders'";
+    assert_eq!(client.query(columns).await.texts(), ["8"]);
+    let schemata = "select schema_name from information_schema.schemata order by 1";
+    assert_eq!(
+        client.query(schemata).await.texts(),
+        ["information_schema", "pg_catalog", "public", "sales"]
+    );
+    let found = "select to_regclass('sales.orders') is not null, to_regclass('public.orders')";
+    assert_eq!(client.query(found).await.texts(), ["t|∅"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_keeps_its_number() {
     let house = House::new().await;
     house.numbers(0, 1).await;

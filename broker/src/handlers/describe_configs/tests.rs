@@ -63,6 +63,21 @@ async fn no_list_and_an_empty_one_ask_for_all_keys() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_of_other_products_are_shown_where_they_are_set() {
+    let (_broker, mut client) = start(&[]).await;
+    let set = [("redpanda.iceberg.mode", Some("key_value")), ("retention.ms", Some("5"))];
+    create_one(&mut client, topic("a", 1, 1, &set), 7).await;
+    for keys in [None, Some(&["redpanda.iceberg.mode", "redpanda.iceberg.delete"][..])] {
+        let result = describe_one(&mut client, resource(2, "a", keys), 4).await;
+        let aliases: Vec<_> =
+            result.configs.iter().filter(|config| config.name.starts_with("redpanda.")).collect();
+        let [mode] = aliases.as_slice() else { panic!("{aliases:?}") };
+        assert_eq!((mode.value.as_deref(), mode.config_source), (Some("key_value"), 1));
+        assert!(mode.read_only && !mode.is_sensitive && mode.synonyms.len() == 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttles_are_shown_where_they_are_set() {
     let rate = "leader.replication.throttled.rate";
     for (settings, shown) in [(&[][..], 0), (&[(rate, "123")][..], 1)] {

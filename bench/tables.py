@@ -6,7 +6,7 @@
 
 json15 is the flights (15 columns), json200 has 200 columns, raw is 1 KiB of bytes. Beside the sink runs what a user would write
 otherwise: a consumer of confluent-kafka that parses JSON with Python and appends with deltalake. Queries run beside DuckDB on the
-same files. CPU is the broker's, user and system. Needs the Python environment of scripts/install (bench/tables.sh finds it).
+same files, hot, cold (the page cache is dropped, which takes root) and mixed with the log's tail. CPU is the broker's, user and system. Needs the Python environment of scripts/install (bench/tables.sh finds it).
 """
 
 import contextlib
@@ -194,19 +194,42 @@ def timed(run, times=5):
     return sorted(found)[len(found) // 2]
 
 
-def queries(broker, topic, path, state):
-    import duckdb
-    import duckdb_extension_delta
+def duckdb_connection():
+    from readers import connect_duckdb
 
-    (extension,) = Path(duckdb_extension_delta.__file__).parent.glob("extensions/*/delta.duckdb_extension")
-    duck = duckdb.connect()
-    duck.execute(f"load '{extension}'")
+    duck = connect_duckdb(None)
     # As many threads as the broker gives to SQL by default.
     duck.execute("set threads = 1")
+    return duck
+
+
+def queries(broker, topic, path, state):
+    duck = duckdb_connection()
     for name, sql in QUERIES.items():
         ours = timed(lambda: broker.sql(sql.format(topic)))
         theirs = timed(lambda: duck.execute(sql.format(f"delta_scan('{path}')")).fetchall())
         result(test="query", query=name, state=state, streamhouse_ms=round(ours, 1), duckdb_ms=round(theirs, 1))
+
+
+def drop_page_cache():
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def cold(broker, topic, path, rounds=5):
+    """Each query as the first of a broker, or of a DuckDB connection, with nothing in the page cache. Both have started."""
+    for name, sql in QUERIES.items():
+        ours, theirs = [], []
+        for _ in range(rounds):
+            broker.stop()
+            broker.start()
+            duck = duckdb_connection()
+            drop_page_cache()
+            ours.append(timed(lambda: broker.sql(sql.format(topic)), 1))
+            drop_page_cache()
+            theirs.append(timed(lambda: duck.execute(sql.format(f"delta_scan('{path}')")).fetchall(), 1))
+        middle = rounds // 2
+        result(test="query", query=name, state="cold", streamhouse_ms=round(sorted(ours)[middle], 1), duckdb_ms=round(sorted(theirs)[middle], 1))
 
 
 def freshness(broker):
@@ -311,16 +334,7 @@ def main(binary, work, mib="256"):
             by_hand(broker, topic, kind, records, size, work)
             if kind == "json15":
                 queries(broker, topic, path, "hot")
-                broker.stop()
-                os.sync()
-                try:
-                    Path("/proc/sys/vm/drop_caches").write_text("3")
-                except OSError:
-                    print("page cache kept: not permitted to drop it")
-                broker.start()
-                begun = time.monotonic()
-                broker.sql(QUERIES["group"].format(topic))
-                result(test="query", query="group", state="cold-first", streamhouse_ms=round((time.monotonic() - begun) * 1000, 1))
+                cold(broker, topic, path)
                 # Mixed: a part of the rows is in the log's tail only.
                 configure(broker, topic, table_commit_interval_ms="900000")
                 time.sleep(2)

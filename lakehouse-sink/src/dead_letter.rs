@@ -3,6 +3,10 @@
 //! Committed before the table's own commit of the same records, each under its own progress: a
 //! crash between the two repeats neither.
 
+pub(crate) mod files;
+pub(crate) mod merge;
+mod stored;
+
 use std::sync::Arc;
 
 use arrow::{

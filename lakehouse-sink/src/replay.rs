@@ -9,7 +9,6 @@
 //! Rows keep their partitions and offsets. They come later than others of higher offsets; the
 //! commit says which (`kafkaReplayed`), and the progress of partitions stays as it is.
 
-mod files;
 mod fix;
 
 use std::{
@@ -30,9 +29,12 @@ use table::{
 };
 use tracing::info;
 
-use self::{files::DeadFile, fix::Fix};
+use self::fix::Fix;
 use crate::{
-    dead_letter,
+    dead_letter::{
+        self,
+        files::{self, DeadFile, Place},
+    },
     delta::{self, APPEND, Advance, TableLog},
     error::SinkError,
     store::TableStore,
@@ -40,11 +42,10 @@ use crate::{
 
 /// Where both commits say which records they are about.
 const REPLAYED_INFO: &str = "kafkaReplayed";
+/// How often a replay begins anew because files were merged meanwhile.
+const PASSES_MAX: usize = 5;
 /// The partition of the mark of a replay.
 const NO_PARTITION: i32 = -1;
-/// The part of a record that tells it from all others of its topic.
-type Place = (i32, i64);
-
 /// What a replay did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Replayed {
@@ -108,6 +109,24 @@ impl<'a> Replay<'a> {
     }
 
     pub(crate) async fn run(&self) -> Result<Replayed, ReplayError> {
+        let (name, mut replayed) = (self.table.name(), Replayed::default());
+        let mut passes = 1;
+        while let Err(error) = self.pass(&mut replayed).await {
+            // Files were merged meanwhile: others have the dead letters that are left.
+            let has_moved = matches!(error, ReplayError::Sink(SinkError::NoFile(_)));
+            if !has_moved || passes == PASSES_MAX {
+                return Err(error);
+            }
+            passes += 1;
+            replayed.left = 0;
+        }
+        info!(table = name, rows = replayed.rows, left = replayed.left, "dead letters replayed");
+        metrics::counter!("streamhouse_table_replayed_records_total", "table" => name.to_owned())
+            .increment(replayed.rows);
+        Ok(replayed)
+    }
+
+    async fn pass(&self, replayed: &mut Replayed) -> Result<(), ReplayError> {
         let name = self.table.name();
         let refused = |why: &str| Err(ReplayError::Impossible(format!("table {name} {why}")));
         let Some(schema) = self.table.schema() else { return refused("has no schema yet") };
@@ -120,20 +139,16 @@ impl<'a> Replay<'a> {
         let Some(mut log) = TableLog::open(self.store, &self.table.directory()).await? else {
             return refused("was never written");
         };
-        let mut replayed = Replayed::default();
         let directory = dead_letter::directory(self.table);
         let Some(mut dead) = TableLog::open(self.store, &directory).await? else {
-            return Ok(replayed);
+            return Ok(());
         };
         self.finish_interrupted(&log, &mut dead).await?;
         for file in files::in_order(&dead).await? {
             let file = DeadFile::read(&dead, file).await?;
-            self.replay(&mut log, &mut dead, file, &mut replayed).await?;
+            self.replay(&mut log, &mut dead, file, replayed).await?;
         }
-        info!(table = name, rows = replayed.rows, left = replayed.left, "dead letters replayed");
-        metrics::counter!("streamhouse_table_replayed_records_total", "table" => name.to_owned())
-            .increment(replayed.rows);
-        Ok(replayed)
+        Ok(())
     }
 
     /// Takes what a replay put into the table out of the dead-letter table, where that ended in
@@ -286,7 +301,7 @@ impl<'a> Replay<'a> {
         }
         let actions = |dead: &TableLog| {
             let mut actions = dead.added(&files, &columns)?;
-            actions.push(Action::Remove(files::remove(dead, &file.path, self.now_ms)?));
+            actions.push(Action::Remove(files::remove(dead, &file.path, true, self.now_ms)?));
             Ok(actions)
         };
         let operation = DeltaOperation::Delete { predicate: None };

@@ -60,7 +60,7 @@ impl Upkeep {
 
     async fn rounds(&self) {
         let mut commits = self.status.commits();
-        let mut looked = 0;
+        let (mut looked, mut dead) = (0, None);
         let mut clean_at = self.clock.monotonic();
         loop {
             let now = self.clock.monotonic();
@@ -68,7 +68,9 @@ impl Upkeep {
             if is_cleaning {
                 clean_at = now + CLEANING_INTERVAL;
             }
-            if let Err(error) = self.round(is_cleaning).await {
+            let found = self.status.get().dead;
+            let has_dead = dead.replace(found) != Some(found);
+            if let Err(error) = self.round(is_cleaning, has_dead).await {
                 // Others may have rewritten the same files: nothing is lost by trying later.
                 warn!(table = self.table.name(), %error, "upkeep of the table failed; trying later");
             }
@@ -81,16 +83,19 @@ impl Upkeep {
         }
     }
 
-    async fn round(&self, is_cleaning: bool) -> Result<(), SinkError> {
+    async fn round(&self, is_cleaning: bool, has_dead: bool) -> Result<(), SinkError> {
         let directory = self.table.directory();
         let Some(log) = TableLog::open(&self.store, &directory).await? else { return Ok(()) };
+        let dead_letters = dead_letter::directory(&self.table);
         if self.table.config().merges_files {
             self.merge(log.clone()).await?;
+            if has_dead {
+                self.merge_dead_letters(&dead_letters).await?;
+            }
         }
         if is_cleaning {
             self.expire(&log).await?;
             self.vacuum(&directory).await?;
-            let dead_letters = dead_letter::directory(&self.table);
             self.vacuum(&dead_letters).await?;
             self.delete_replaced().await?;
             let now_ms = self.clock.now_ms();
@@ -143,6 +148,16 @@ impl Upkeep {
                 .kept_up(Upkept { merged_files: metrics.num_files_removed, ..Upkept::default() });
             log = TableLog::of(table);
         }
+        Ok(())
+    }
+
+    async fn merge_dead_letters(&self, directory: &str) -> Result<(), SinkError> {
+        let Some(mut log) = TableLog::open(&self.store, directory).await? else { return Ok(()) };
+        let merged_files = dead_letter::merge::merge(&mut log, self.clock.now_ms()).await?;
+        if merged_files > 0 {
+            info!(table = self.table.name(), merged_files, "merged small files of dead letters");
+        }
+        self.status.kept_up(Upkept { merged_files, ..Upkept::default() });
         Ok(())
     }
 

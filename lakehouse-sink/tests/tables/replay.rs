@@ -1,7 +1,7 @@
 //! Dead letters become rows once they can be decoded: each once, whatever fails or competes.
 
 use futures::TryStreamExt as _;
-use lakehouse_sink::{ReplayError, Replayed};
+use lakehouse_sink::{ReplayError, Replayed, TableLog};
 use storage::object_store::faulty::{Fault, Operation};
 
 use crate::support::{Lake, Row, Running, row};
@@ -90,7 +90,7 @@ async fn commits_say_what_was_replayed_and_are_bounded_in_partitions() {
     assert_eq!((mended.rows, mended.left), (6, 0));
     assert_eq!(dead(&lake, &running).await, []);
     let directory = lake.table(&running).await.directory();
-    let log = lakehouse_sink::TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
+    let log = TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
     let history: Vec<_> = log.table().history(None).try_collect().await.unwrap();
     let replays: Vec<_> =
         history.iter().filter_map(|commit| commit.info.get("kafkaReplayed")).collect();
@@ -135,6 +135,65 @@ async fn a_replay_whose_request_was_lost_is_finished_by_the_next_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_whose_answer_was_lost_is_finished_by_the_next_one() {
     failing_in_turn(Fault::ResetAfter).await;
+}
+
+/// Files of the dead-letter table.
+async fn dead_files(lake: &Lake, running: &Running) -> usize {
+    let directory = format!("{}__dlq", lake.table(running).await.directory());
+    let log = TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
+    log.table().snapshot().unwrap().log_data().num_files()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_of_dead_letters_are_merged_and_replayed_in_order() {
+    let lake = Lake::new(2, &JSON).await;
+    let running = lake.sink();
+    let mut merged = 0;
+    for round in 0..24 {
+        lake.produce(round % 2, &broken(0, 2)).await;
+        let status = lake.caught_up(&running).await;
+        merged = status.merged_files;
+    }
+    let status = lake.until(&running, |status| status.merged_files >= 16).await;
+    assert!(merged <= status.merged_files);
+    assert!(dead_files(&lake, &running).await <= 10);
+    let expected: Vec<_> = (0..2).flat_map(|p| (0..24).map(move |o| (p, o))).collect();
+    assert_eq!(dead(&lake, &running).await, expected);
+    let replayed = running.sink.replay("t", Some(FIX)).await.unwrap();
+    assert_eq!((replayed.rows, replayed.left), (48, 0));
+    assert_eq!(dead(&lake, &running).await, []);
+    // Each commit goes on where the one before ended.
+    let directory = lake.table(&running).await.directory();
+    let log = TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
+    let history: Vec<_> = log.table().history(None).try_collect().await.unwrap();
+    for partition in ["0", "1"] {
+        let ranges = history.iter().rev().filter_map(|commit| {
+            let replayed = commit.info.get("kafkaReplayed")?.get(partition)?;
+            Some((replayed["first"].as_i64()?, replayed["last"].as_i64()?))
+        });
+        let ranges: Vec<_> = ranges.collect();
+        assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "{ranges:?}");
+    }
+}
+
+/// Merging and replays take the same files; whoever comes second finds them gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_beside_merging_puts_each_row_once() {
+    let lake = Lake::new(1, &JSON).await;
+    let running = lake.sink();
+    let mut rows_replayed = 0;
+    for round in 0..40 {
+        lake.produce(0, &broken(0, 1)).await;
+        lake.caught_up(&running).await;
+        if round % 3 == 2 {
+            rows_replayed += running.sink.replay("t", Some(FIX)).await.unwrap().rows;
+        }
+    }
+    rows_replayed += running.sink.replay("t", Some(FIX)).await.unwrap().rows;
+    assert_eq!(rows_replayed, 40);
+    assert_eq!(dead(&lake, &running).await, []);
+    let offsets: Vec<_> = lake.rows(&running).await.iter().map(|(_, o, _)| *o).collect();
+    assert_eq!(offsets, (0..40).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,56 +9,59 @@ use arrow::{
     array::{Array as _, AsArray as _},
     compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
-    record_batch::{RecordBatch, RecordBatchReader as _},
+    record_batch::RecordBatch,
 };
 use bytes::Bytes;
 use deltalake::{
     DeltaTableError,
     datafusion::prelude::{SessionContext, col, lit},
-    kernel::Remove,
-    parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder},
+    kernel::{LogicalFileView, Remove},
+    parquet::arrow::{ProjectionMask, async_reader::ParquetRecordBatchStreamBuilder},
 };
 use futures::TryStreamExt as _;
-use object_store::{ObjectStoreExt as _, path::Path};
+use object_store::path::Path;
 use table::{
     decode::{CREATE_TIME, DeadRecord, LOG_APPEND_TIME},
     schema::{HEADERS, KEY, OFFSET, PARTITION, TIMESTAMP, TIMESTAMP_TYPE, VALUE},
 };
 
-use super::Place;
-use crate::{dead_letter, delta::TableLog, error::SinkError};
+use super::{REASON, stored::StoredFile};
+use crate::{delta::TableLog, error::SinkError};
+
+/// The part of a record that tells it from all others of its topic.
+pub(crate) type Place = (i32, i64);
 
 /// A file of the dead-letter table, by partition and offset.
 #[derive(Debug)]
-pub(super) struct DeadFile {
-    pub(super) path: String,
-    pub(super) rows: RecordBatch,
+pub(crate) struct DeadFile {
+    pub(crate) path: String,
+    pub(crate) rows: RecordBatch,
 }
 
 impl DeadFile {
-    pub(super) async fn read(dead: &TableLog, path: String) -> Result<Self, SinkError> {
-        let rows = read(dead, &path, None).await?;
+    pub(crate) async fn read(dead: &TableLog, file: ListedFile) -> Result<Self, SinkError> {
+        let rows = read(dead, &file, None).await?;
         let by = |name| {
             let values = Arc::clone(column(&rows, name)?);
             Ok::<_, SinkError>(SortColumn { values, options: None })
         };
         let order = lexsort_to_indices(&[by(PARTITION)?, by(OFFSET)?], None)?;
-        Ok(Self { path, rows: take_record_batch(&rows, &order)? })
+        Ok(Self { path: file.path, rows: take_record_batch(&rows, &order)? })
     }
 
     /// Where its records are in the topic, row by row.
-    pub(super) fn places(&self) -> Result<Vec<Place>, SinkError> {
+    pub(crate) fn places(&self) -> Result<Vec<Place>, SinkError> {
         places(&self.rows)
     }
 
     /// Its records.
-    pub(super) fn records(&self) -> Result<Vec<DeadRecord>, SinkError> {
+    pub(crate) fn records(&self) -> Result<Vec<DeadRecord>, SinkError> {
         let rows = &self.rows;
         let timestamps = column(rows, TIMESTAMP)?.as_primitive::<TimestampMicrosecondType>();
         let timestamp_types = column(rows, TIMESTAMP_TYPE)?.as_string::<i32>();
         let keys = column(rows, KEY)?.as_binary::<i32>();
         let values = column(rows, VALUE)?.as_binary::<i32>();
-        let reasons = column(rows, dead_letter::REASON)?.as_string::<i32>();
+        let reasons = column(rows, REASON)?.as_string::<i32>();
         let headers = column(rows, HEADERS)?.as_list::<i32>();
         let bytes = |array: &arrow::array::BinaryArray, row: usize| {
             array.is_valid(row).then(|| Bytes::copy_from_slice(array.value(row)))
@@ -106,22 +109,35 @@ fn places(rows: &RecordBatch) -> Result<Vec<Place>, SinkError> {
 }
 
 /// Where rows are in the topic.
-pub(super) fn places_of(rows: &RecordBatch) -> Result<BTreeSet<Place>, SinkError> {
+pub(crate) fn places_of(rows: &RecordBatch) -> Result<BTreeSet<Place>, SinkError> {
     Ok(places(rows)?.into_iter().collect())
+}
+
+/// A file as the log of its table has it.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedFile {
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
 }
 
 /// The files of a dead-letter table, such that each partition's records come in their order.
 ///
-/// A file has the records of one commit, so of two files one comes first in all partitions.
-pub(super) async fn in_order(dead: &TableLog) -> Result<Vec<String>, SinkError> {
-    let paths: Vec<_> = {
+/// A file has the records of one commit, or of some that follow one another, so of two files one
+/// comes first in all partitions.
+pub(crate) async fn in_order(dead: &TableLog) -> Result<Vec<ListedFile>, SinkError> {
+    let mut files: Vec<_> = {
         let state = dead.table().snapshot()?;
-        state.log_data().iter().map(|file| file.path().to_string()).collect()
+        let listed = |file: LogicalFileView| ListedFile {
+            path: file.path().to_string(),
+            bytes: u64::try_from(file.size()).unwrap_or(0),
+        };
+        state.log_data().iter().map(listed).map(Some).collect()
     };
     let mut starts: BTreeMap<i32, Vec<(i64, usize)>> = BTreeMap::new();
-    for (file, path) in paths.iter().enumerate() {
+    for (file, listed) in files.iter().enumerate() {
+        let Some(listed) = listed else { continue };
         let mut first: BTreeMap<i32, i64> = BTreeMap::new();
-        for (partition, offset) in places(&read(dead, path, Some(&[PARTITION, OFFSET])).await?)? {
+        for (partition, offset) in places(&read(dead, listed, Some(&[PARTITION, OFFSET])).await?)? {
             let known = first.entry(partition).or_insert(offset);
             *known = offset.min(*known);
         }
@@ -129,8 +145,8 @@ pub(super) async fn in_order(dead: &TableLog) -> Result<Vec<String>, SinkError> 
             starts.entry(partition).or_default().push((offset, file));
         }
     }
-    let order = in_all_partitions(starts, paths.len());
-    Ok(order.into_iter().filter_map(|file| paths.get(file).cloned()).collect())
+    let order = in_all_partitions(starts, files.len());
+    Ok(order.into_iter().filter_map(|file| files.get_mut(file)?.take()).collect())
 }
 
 /// An order of files that is right in all partitions, by the offsets with which they begin in
@@ -165,34 +181,42 @@ fn in_all_partitions(starts: BTreeMap<i32, Vec<(i64, usize)>>, count: usize) -> 
 /// The rows of a file; all columns, or some.
 async fn read(
     dead: &TableLog,
-    path: &str,
+    file: &ListedFile,
     columns: Option<&[&str]>,
 ) -> Result<RecordBatch, SinkError> {
-    let path = Path::parse(path).map_err(object_store::Error::from)?;
-    let bytes = dead.table().object_store().get(&path).await?.bytes().await?;
-    let mut reader =
-        ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(DeltaTableError::from)?;
+    let file = StoredFile {
+        store: dead.table().object_store(),
+        path: Path::parse(&file.path).map_err(object_store::Error::from)?,
+        bytes: file.bytes,
+    };
+    let reader = ParquetRecordBatchStreamBuilder::new(file).await;
+    let mut reader = reader.map_err(DeltaTableError::from)?;
     if let Some(columns) = columns {
         let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
         reader = reader.with_projection(mask);
     }
     let reader = reader.build().map_err(DeltaTableError::from)?;
-    let schema = reader.schema();
-    let batches = reader.collect::<Result<Vec<_>, _>>()?;
+    let schema = Arc::clone(reader.schema());
+    let batches = reader.try_collect::<Vec<_>>().await.map_err(DeltaTableError::from)?;
     Ok(concat_batches(&schema, &batches)?)
 }
 
-/// The action that takes a file out of a table.
-pub(super) fn remove(log: &TableLog, path: &str, now_ms: i64) -> Result<Remove, SinkError> {
+/// The action that takes a file out of a table, and rows with it or not.
+pub(crate) fn remove(
+    log: &TableLog,
+    path: &str,
+    takes_rows: bool,
+    now_ms: i64,
+) -> Result<Remove, SinkError> {
     let state = log.table().snapshot()?;
     let found = state.log_data().iter().find(|file| file.path() == path);
-    let removed = found.map(|file| file.remove_action(true));
+    let removed = found.map(|file| file.remove_action(takes_rows));
     let removed = removed.ok_or_else(|| SinkError::NoFile(path.to_owned()))?;
     Ok(Remove { deletion_timestamp: Some(now_ms), ..removed })
 }
 
 /// Which of some records are rows of a table.
-pub(super) async fn places_within(
+pub(crate) async fn places_within(
     log: &TableLog,
     wanted: &[Place],
 ) -> Result<BTreeSet<Place>, SinkError> {

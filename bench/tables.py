@@ -217,19 +217,24 @@ def drop_page_cache():
 
 
 def cold(broker, topic, path, rounds=5):
-    """Each query as the first of a broker, or of a DuckDB connection, with nothing in the page cache. Both have started."""
-    for name, sql in QUERIES.items():
-        ours, theirs = [], []
-        for _ in range(rounds):
-            broker.stop()
-            broker.start()
-            duck = duckdb_connection()
-            drop_page_cache()
-            ours.append(timed(lambda: broker.sql(sql.format(topic)), 1))
-            drop_page_cache()
-            theirs.append(timed(lambda: duck.execute(sql.format(f"delta_scan('{path}')")).fetchall(), 1))
-        middle = rounds // 2
-        result(test="query", query=name, state="cold", streamhouse_ms=round(sorted(ours)[middle], 1), duckdb_ms=round(sorted(theirs)[middle], 1))
+    """Each query with nothing in the page cache (`cold`), and as the first of a broker (`first`); DuckDB by a new connection."""
+    for state in ("cold", "first"):
+        for name, sql in QUERIES.items():
+            ours, theirs = [], []
+            for _ in range(rounds):
+                if state == "first":
+                    broker.stop()
+                    broker.start()
+                else:
+                    drop_page_cache()
+                ours.append(timed(lambda: broker.sql(sql.format(topic)), 1))
+                duck = duckdb_connection()
+                if state == "cold":
+                    drop_page_cache()
+                theirs.append(timed(lambda: duck.execute(sql.format(f"delta_scan('{path}')")).fetchall(), 1))
+            middle = rounds // 2
+            ours, theirs = sorted(ours)[middle], sorted(theirs)[middle]
+            result(test="query", query=name, state=state, streamhouse_ms=round(ours, 1), duckdb_ms=round(theirs, 1))
 
 
 def freshness(broker):

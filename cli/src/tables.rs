@@ -65,6 +65,7 @@ impl Tables {
             store: store.clone(),
             clock: Arc::clone(clock),
             memory_bytes: config.table_memory_bytes,
+            removal_grace: config.removal_grace,
             spawner: spawner.clone(),
         });
         let options = QueryOptions {

@@ -171,6 +171,8 @@ impl Committer {
     /// The schema in force; waits for the sample that settles the first.
     async fn settled(&self) -> Result<Arc<TableSchema>, SinkError> {
         let mut first_seen = None;
+        // Where there was no value to go by: looked at again once there is more.
+        let mut without_values = None;
         loop {
             if let Some(schema) = self.table.schema() {
                 return Ok(schema);
@@ -184,14 +186,19 @@ impl Committer {
                 .sum();
             let now = self.clock.monotonic();
             let mut at_most = IDLE_WAIT;
-            if records > 0 {
+            let looked_at = Some((ends.clone(), Arc::clone(&config)));
+            if records > 0 && without_values != looked_at {
                 let waited = now.saturating_sub(*first_seen.get_or_insert(now));
                 let is_enough = usize::try_from(records).unwrap_or(0) >= config.sample_records;
                 if is_enough || waited >= config.sample_time {
-                    let (schema, _) = self.table.provisional_schema(&ends).await?;
-                    return Ok(self.table.settle(&schema).await?);
+                    let (schema, is_known) = self.table.provisional_schema(&ends).await?;
+                    if is_known {
+                        return Ok(self.table.settle(&schema).await?);
+                    }
+                    (without_values, first_seen) = (looked_at, None);
+                } else {
+                    at_most = at_most.min(config.sample_time - waited);
                 }
-                at_most = at_most.min(config.sample_time - waited);
             }
             self.wait(&ends, at_most).await;
         }
@@ -248,6 +255,7 @@ impl Committer {
         }
         batch.dead_count += decoded.dead.len() as u64;
         batch.rescued_values += decoded.rescued_values;
+        batch.ignored += decoded.ignored;
         if on_error == OnError::DeadLetter {
             batch.dead.append(&mut decoded.dead);
         }

@@ -37,6 +37,8 @@ pub struct SinkDeps {
     pub clock: SharedClock,
     /// Bytes of the log that all tables together hold on their way into a commit.
     pub memory_bytes: usize,
+    /// How long after nothing was found of a deleted table it is looked for.
+    pub removal_grace: Duration,
     /// Tasks; those of the runtime that [`Sink::run`] is called in.
     pub spawner: Spawner,
 }
@@ -71,8 +73,12 @@ impl Sink {
 
     /// Writes tables until it is stopped.
     pub async fn run(self: Arc<Self>) {
-        let removal =
-            Removal { catalog: Arc::clone(&self.deps.catalog), store: self.deps.store.clone() };
+        let removal = Removal {
+            catalog: Arc::clone(&self.deps.catalog),
+            store: self.deps.store.clone(),
+            clock: Arc::clone(&self.deps.clock),
+            grace: self.deps.removal_grace,
+        };
         self.deps.spawner.spawn("table-removal", removal.run(self.stop.clone()));
         let mut changes = self.deps.catalog.changes();
         let mut rebuilds = self.deps.catalog.rebuilds();
@@ -130,7 +136,19 @@ impl Sink {
         let table = self.deps.catalog.table_named(name);
         let table = table.ok_or_else(|| ReplayError::NoTable(name.to_owned()))?;
         let now_ms = self.deps.clock.now_ms();
-        Replay::new(&self.deps.store, &table, fix, now_ms)?.run().await
+        let replay = Replay::new(&self.deps.store, &table, fix, now_ms)?;
+        let key = (table.topic_id(), table.incarnation());
+        self.start_and_stop();
+        let stop = {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.get(&key).map_or_else(|| self.stop.clone(), |running| running.stop.clone())
+        };
+        tokio::select! {
+            replayed = replay.run() => replayed,
+            () = stop.cancelled() => {
+                Err(ReplayError::Impossible(format!("table {name} is gone, or the broker stops")))
+            }
+        }
     }
 
     fn status_of(&self, topic_id: TopicId, is_it: impl Fn(&Table) -> bool) -> Option<TableStatus> {
@@ -176,6 +194,7 @@ impl Sink {
             clock: Arc::clone(&self.deps.clock),
             status: Arc::clone(&status),
             stop: stop.clone(),
+            kept: Mutex::default(),
         };
         self.deps.spawner.spawn("table-upkeep", upkeep.run());
         Running { table, status, stop }

@@ -5,7 +5,12 @@
 //! possible, and looked at again later. Application transactions survive all of it, as no
 //! transaction retention is set on our tables.
 
-use std::{collections::BTreeMap, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU64,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use common::clock::SharedClock;
 use deltalake::{
@@ -37,6 +42,8 @@ const FILES_MIN: usize = 8;
 const CLASSES: [u64; 3] = [64, 8, 1];
 /// How often expired rows and files are looked for.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
+/// The same where that failed.
+const CLEANING_RETRY: Duration = Duration::from_secs(300);
 /// Rows expire in steps of this part of their retention: a file is rewritten that often at most.
 const EXPIRY_STEPS: u32 = 24;
 
@@ -46,6 +53,9 @@ pub(crate) struct Upkeep {
     pub(crate) clock: SharedClock,
     pub(crate) status: Arc<StatusCell>,
     pub(crate) stop: CancellationToken,
+    /// By directory: a version, and how many files of its past only old versions that are kept
+    /// still have. Looking which they are takes reading each of those versions.
+    pub(crate) kept: Mutex<BTreeMap<String, (u64, usize)>>,
 }
 
 impl Upkeep {
@@ -70,9 +80,9 @@ impl Upkeep {
             }
             let found = self.status.get().dead;
             let has_dead = dead.replace(found) != Some(found);
-            if let Err(error) = self.round(is_cleaning, has_dead).await {
-                // Others may have rewritten the same files: nothing is lost by trying later.
-                warn!(table = self.table.name(), %error, "upkeep of the table failed; trying later");
+            let is_done = self.round(is_cleaning, has_dead).await;
+            if is_cleaning && !is_done {
+                clean_at = self.clock.monotonic() + CLEANING_RETRY;
             }
             let rest = clean_at.saturating_sub(self.clock.monotonic());
             // Either way there is a reason to look again.
@@ -83,25 +93,37 @@ impl Upkeep {
         }
     }
 
-    async fn round(&self, is_cleaning: bool, has_dead: bool) -> Result<(), SinkError> {
+    /// Does what is to be done, each thing whether or not the others fail: merging may fail for
+    /// as long as others rewrite the same files. Returns whether all of it was done.
+    async fn round(&self, is_cleaning: bool, has_dead: bool) -> bool {
         let directory = self.table.directory();
-        let Some(log) = TableLog::open(&self.store, &directory).await? else { return Ok(()) };
         let dead_letters = dead_letter::directory(&self.table);
+        let mut is_done = true;
         if self.table.config().merges_files {
-            self.merge(log.clone()).await?;
+            is_done &= self.succeeds("merging files", &self.merge(&directory).await);
             if has_dead {
-                self.merge_dead_letters(&dead_letters).await?;
+                let merged = self.merge_dead_letters(&dead_letters).await;
+                is_done &= self.succeeds("merging dead letters", &merged);
             }
         }
         if is_cleaning {
-            self.expire(&log).await?;
-            self.vacuum(&directory).await?;
-            self.vacuum(&dead_letters).await?;
-            self.delete_replaced().await?;
+            is_done &= self.succeeds("deleting expired rows", &self.expire(&directory).await);
+            for directory in [&directory, &dead_letters] {
+                is_done &= self.succeeds("deleting old files", &self.vacuum(directory).await);
+            }
+            is_done &= self.succeeds("deleting what was rebuilt", &self.delete_replaced().await);
             let now_ms = self.clock.now_ms();
             self.status.update(|status| status.last_cleaning_ms = Some(now_ms));
         }
-        Ok(())
+        is_done
+    }
+
+    fn succeeds(&self, what: &str, outcome: &Result<(), SinkError>) -> bool {
+        if let Err(error) = outcome {
+            // Nothing is lost by trying later.
+            warn!(table = self.table.name(), what, %error, "upkeep of the table failed; trying later");
+        }
+        outcome.is_ok()
     }
 
     /// Deletes what rebuilds left behind, once nobody reads it any more.
@@ -124,7 +146,8 @@ impl Upkeep {
     }
 
     /// Merges small files, class by class.
-    async fn merge(&self, mut log: TableLog) -> Result<(), SinkError> {
+    async fn merge(&self, directory: &str) -> Result<(), SinkError> {
+        let Some(mut log) = TableLog::open(&self.store, directory).await? else { return Ok(()) };
         let target = self.table.config().target_file_bytes as u64;
         for class in CLASSES {
             let size = target / class;
@@ -162,8 +185,9 @@ impl Upkeep {
     }
 
     /// Deletes rows that were kept long enough.
-    async fn expire(&self, log: &TableLog) -> Result<(), SinkError> {
+    async fn expire(&self, directory: &str) -> Result<(), SinkError> {
         let Some(retention) = self.table.config().retention else { return Ok(()) };
+        let Some(log) = TableLog::open(&self.store, directory).await? else { return Ok(()) };
         let step = i64::try_from((retention / EXPIRY_STEPS).as_millis()).unwrap_or(i64::MAX).max(1);
         let kept = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let before_ms = self.clock.now_ms().saturating_sub(kept).div_euclid(step) * step;
@@ -206,11 +230,11 @@ impl Upkeep {
         }
         let old = kept_anyway.into_iter().filter(|(_, at_ms)| *at_ms < since_ms);
         let old: Vec<_> = old.map(|(version, _)| version).collect();
-        let vacuum = |is_dry: bool| {
+        let vacuum = |is_dry: bool, kept_versions: &[u64]| {
             let vacuum = log.table().clone().vacuum();
-            let vacuum = match old.as_slice() {
+            let vacuum = match kept_versions {
                 [] => vacuum,
-                old => vacuum.with_keep_versions(old),
+                versions => vacuum.with_keep_versions(versions),
             };
             vacuum
                 .with_mode(VacuumMode::Full)
@@ -221,11 +245,23 @@ impl Upkeep {
                 .with_commit_properties(delta::own_commit())
         };
         // A vacuum writes two commits even if it deletes nothing.
-        let (_, planned) = vacuum(true).await?;
+        let (_, planned) = vacuum(true, &[]).await?;
         if planned.files_deleted.is_empty() {
             return Ok(());
         }
-        let (_, done) = vacuum(false).await?;
+        if !old.is_empty() {
+            let found = (log.version(), planned.files_deleted.len());
+            let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept().get(directory) == Some(&found) {
+                return Ok(());
+            }
+            let (_, planned) = vacuum(true, &old).await?;
+            if planned.files_deleted.is_empty() {
+                kept().insert(directory.to_owned(), found);
+                return Ok(());
+            }
+        }
+        let (_, done) = vacuum(false, &old).await?;
         let vacuumed_files = done.files_deleted.len() as u64;
         info!(table = self.table.name(), files = vacuumed_files, "deleted files of old versions");
         self.status.kept_up(Upkept { vacuumed_files, ..Upkept::default() });

@@ -86,15 +86,16 @@ impl Tables {
             true => topics::find(self.catalog.topics(), name),
             false => None,
         };
-        if let Some(topic) = topic.as_ref().filter(|topic| topic.name == name) {
-            let of_topic = all.iter().find(|table| table.topic_id() == topic.id);
-            return Some(of_topic.map_or_else(
-                || Named::Topic(topic.clone()),
-                |table| Named::Table(Arc::clone(table)),
-            ));
+        // A topic is its table, wherever that is and whatever it is called.
+        let is_exact = topic.as_ref().is_some_and(|topic| topic.name == name);
+        let topic = topic.map(|topic| {
+            let of_topic = all.iter().find(|table| table.topic_id() == topic.id).cloned();
+            of_topic.map_or_else(|| Named::Topic(topic), Named::Table)
+        });
+        if is_exact {
+            return topic;
         }
-        let alike = table(&|table| table.eq_ignore_ascii_case(name));
-        alike.map(Named::Table).or_else(|| topic.map(Named::Topic))
+        table(&|table| table.eq_ignore_ascii_case(name)).map(Named::Table).or(topic)
     }
 
     /// The newest version of a table's log; `None` before its first commit.

@@ -91,14 +91,14 @@ impl TableView {
         offsets: &Offsets,
     ) -> Result<Self> {
         are_there(&table.partitions(), offsets)?;
-        if table.schema().is_some_and(|schema| schema.rules.mode == TableMode::Upsert) {
+        let progress = progress(table, log).await?;
+        let ranges = travel::below(ranges(table, &progress), offsets);
+        let schema = schema(table, &progress, &ranges).await?;
+        if schema.rules.mode == TableMode::Upsert {
             let reason = "an upsert table keeps the newest record of each key only: it has versions \
                           and timestamps, no offsets, to go back to";
             return Err(ViewError::Unsupported(reason).into());
         }
-        let progress = progress(table, log).await?;
-        let ranges = travel::below(ranges(table, &progress), offsets);
-        let schema = schema(table, &progress, &ranges).await?;
         Ok(Self {
             schema: strings::viewed(&schema.arrow()),
             partition_by: schema.rules.partition_by.clone(),

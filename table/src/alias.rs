@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{TableConfig, keys},
+    config::{COMMIT_INTERVAL_MS, SNAPSHOT_MIN, SNAPSHOT_RETENTION_MS_MIN, TableConfig, keys},
     name,
 };
 
@@ -14,8 +14,6 @@ use crate::{
 const AUTOMQ: &str = "automq.table.topic.";
 /// Redpanda's.
 const REDPANDA: &str = "redpanda.iceberg.";
-/// The shortest interval of commits that ours can be.
-const COMMIT_INTERVAL_MS_MIN: u64 = 100;
 
 /// Whether a key is another product's for a topic's table.
 #[must_use]
@@ -32,34 +30,46 @@ pub struct Translated {
     pub notes: Vec<String>,
 }
 
-/// Reads other products' keys as ours.
+/// Reads other products' keys as ours. Each is read that is right together with ours and with
+/// those read before it.
 #[must_use]
 pub fn translated(values: &BTreeMap<String, String>) -> Translated {
     let (others, own): (BTreeMap<_, _>, BTreeMap<_, _>) =
         values.clone().into_iter().partition(|(key, _)| is_alias(key));
-    let mut notes = Vec::new();
-    let mut merged = own.clone();
+    let (mut merged, mut notes) = (own.clone(), Vec::new());
+    let mut pending = Vec::new();
     for (key, value) in &others {
-        let Some(meaning) = meaning(key, value.trim(), &own) else {
-            notes.push(format!("{key}={value} is not understood and does nothing"));
-            continue;
-        };
-        let mut read = Vec::new();
-        for (own_key, own_value) in meaning {
-            read.push(format!("{own_key}={own_value}"));
-            if !own.contains_key(own_key) {
-                merged.insert(own_key.to_owned(), own_value);
-            }
+        match meaning(key, value.trim(), &own) {
+            Some(meaning) => pending.push((format!("{key}={value}"), meaning)),
+            None => notes.push(format!("{key}={value} is not understood and does nothing")),
         }
-        let read = read.join(", ");
-        notes.push(format!("{key}={value} is read as {read}; set that, which goes first, instead"));
     }
-    if let Err(error) = TableConfig::read_own(&merged).and_then(|_| TableConfig::read_own(&own))
-        && !others.is_empty()
-    {
-        notes.push(format!("the keys of other products do nothing together: {error}"));
-        merged = own;
+    // What needs another is read after it.
+    loop {
+        let before = pending.len();
+        pending.retain(|(setting, meaning)| {
+            let mut with = merged.clone();
+            for (key, value) in meaning.iter().filter(|(key, _)| !own.contains_key(*key)) {
+                with.insert((*key).to_owned(), value.clone());
+            }
+            if TableConfig::read_own(&with).is_err() {
+                return true;
+            }
+            let read: Vec<_> =
+                meaning.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let read = read.join(", ");
+            notes.push(format!("{setting} is read as {read}; set that, which goes first, instead"));
+            merged = with;
+            false
+        });
+        if pending.is_empty() || pending.len() == before {
+            break;
+        }
     }
+    let left = pending.into_iter().map(|(setting, _)| setting);
+    notes.extend(left.map(|setting| {
+        format!("{setting} does nothing: it does not go together with the other settings")
+    }));
     Translated { values: merged, notes }
 }
 
@@ -74,7 +84,8 @@ fn meaning(
     let key = match (key.strip_prefix(AUTOMQ), key.strip_prefix(REDPANDA)) {
         (Some("enable"), _) => return is(keys::ENABLE, &flag()?.to_string()),
         (Some("commit.interval.ms"), _) | (_, Some("target.lag.ms")) => {
-            let interval = value.parse::<u64>().ok()?.max(COMMIT_INTERVAL_MS_MIN);
+            let interval = value.parse::<i64>().ok()?;
+            let interval = interval.clamp(*COMMIT_INTERVAL_MS.start(), *COMMIT_INTERVAL_MS.end());
             return is(keys::COMMIT_INTERVAL_MS, &interval.to_string());
         }
         (Some("convert.value.type"), _) => keys::VALUE_CONVERT,
@@ -107,11 +118,12 @@ fn meaning(
             return name::is_namespace(value).then(|| vec![(keys::NAMESPACE, value.to_owned())]);
         }
         (Some("expire.snapshot.older.than.hours"), _) => {
-            let ms = value.parse::<u64>().ok()?.max(1).checked_mul(3_600_000)?;
-            return is(keys::SNAPSHOT_RETENTION_MS, &ms.to_string());
+            let ms = value.parse::<i64>().ok()?.checked_mul(3_600_000)?;
+            return is(keys::SNAPSHOT_RETENTION_MS, &ms.max(SNAPSHOT_RETENTION_MS_MIN).to_string());
         }
         (Some("expire.snapshot.retain.last"), _) => {
-            let versions = value.parse::<u64>().ok()?.clamp(1, 1000);
+            let versions = value.parse::<i64>().ok()?;
+            let versions = versions.clamp(*SNAPSHOT_MIN.start(), *SNAPSHOT_MIN.end());
             return is(keys::SNAPSHOT_MIN, &versions.to_string());
         }
         (_, Some("mode")) => {
@@ -176,7 +188,7 @@ mod tests {
             ),
             ("automq.table.topic.expire.snapshot.retain.last", "1", "table.snapshot.min=1"),
             ("redpanda.iceberg.mode", "value_schema_latest:x", "table.enable=true"),
-            ("redpanda.iceberg.target.lag.ms", "60000", "table.commit.interval.ms=60000"),
+            ("redpanda.iceberg.target.lag.ms", "604800000", "table.commit.interval.ms=900000"),
             ("redpanda.iceberg.invalid.record.action", "drop", "table.errors=skip"),
             ("redpanda.iceberg.delete", "true", "table.delete.with.topic=true"),
             (
@@ -218,11 +230,23 @@ mod tests {
             assert!(found.notes[0].contains("is not understood"), "{:?}", found.notes);
             TableConfig::read(&settings(&[(key, value)])).unwrap();
         }
-        // Each is understood, and both together say nothing.
-        let cdc = settings(&[("automq.table.topic.cdc.field", "op"), (keys::ENABLE, "true")]);
+        // What does not go together with the rest does nothing; the rest is read.
+        let cdc = settings(&[
+            ("automq.table.topic.cdc.field", "op"),
+            ("automq.table.topic.enable", "true"),
+            ("automq.table.topic.id.columns", "[id]"),
+            (keys::SCHEMA, "id BIGINT"),
+        ]);
         let found = translated(&cdc);
-        assert_eq!(found.values, settings(&[(keys::ENABLE, "true")]));
-        assert!(found.notes[1].contains("needs table.mode=upsert"), "{:?}", found.notes);
+        let expected = settings(&[(keys::ENABLE, "true"), (keys::SCHEMA, "id BIGINT")]);
+        assert_eq!(found.values, expected);
+        assert_eq!(found.notes.len(), 3);
+        assert!(found.notes[2].contains("does not go together"), "{:?}", found.notes);
+        // What needs another is read with it, whatever their order.
+        let upsert = [&cdc, &settings(&[("automq.table.topic.upsert.enable", "true")])];
+        let upsert = upsert.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let config = TableConfig::read(&upsert).unwrap().unwrap();
+        assert_eq!((config.id_columns, config.cdc_field), (vec!["id".into()], Some("op".into())));
         // What is wrong of ours stays an error.
         let wrong = settings(&[("redpanda.iceberg.mode", "key_value"), (keys::ERRORS, "drop")]);
         assert!(TableConfig::read(&wrong).unwrap_err().starts_with("table.errors=drop"));

@@ -2,7 +2,7 @@
 //!
 //! The broker's table of keys checks types and ranges one by one; here is what they mean together.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use crate::{
     alias,
@@ -77,6 +77,12 @@ pub struct TableConfig {
     pub snapshots_min: usize,
 }
 
+/// What `table.commit.interval.ms` may be.
+pub const COMMIT_INTERVAL_MS: RangeInclusive<i64> = 100..=900_000;
+/// What `table.snapshot.min` may be.
+pub const SNAPSHOT_MIN: RangeInclusive<i64> = 1..=100;
+/// What `table.snapshot.retention.ms` is at least.
+pub const SNAPSHOT_RETENTION_MS_MIN: i64 = 3_600_000;
 /// What the names of the keys begin with.
 const PREFIX: &str = "table.";
 

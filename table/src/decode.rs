@@ -114,6 +114,8 @@ pub struct Decoded {
     pub tombstones: BooleanArray,
     /// The records that are no rows.
     pub dead: Vec<DeadRecord>,
+    /// Records that are neither, as they say nothing that another did not say.
+    pub ignored: u64,
     /// Values kept in [`RESCUED`](crate::schema::RESCUED).
     pub rescued_values: u64,
     /// Whether a newer version of the schema could have columns for some of them.
@@ -152,8 +154,9 @@ pub fn decode(chunk: &Chunk, schema: &Arc<TableSchema>) -> Result<Decoded, Decod
         }
     })?;
     let (rescued_values, met_unknown_fields) = (rows.rescued_values(), rows.met_unknown_fields());
+    let ignored = rows.ignored();
     let (rows, tombstones) = rows.finish()?;
-    Ok(Decoded { rows, tombstones, dead, rescued_values, met_unknown_fields })
+    Ok(Decoded { rows, tombstones, dead, ignored, rescued_values, met_unknown_fields })
 }
 
 impl Decoded {

@@ -27,50 +27,43 @@ pub fn note(topic_id: TopicId, values: &BTreeMap<String, String>) -> Option<Stri
     goes.then(|| format!("{PREFIX}{topic_id}"))
 }
 
-/// What is left of a table whose topic is deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deleted {
-    /// The note.
-    pub note: String,
-    /// Directories that rows of it may be in, those that rebuilds left behind included. Those of
-    /// dead letters are beside them.
-    pub directories: Vec<String>,
-}
-
-impl Deleted {
-    fn topic_id(&self) -> &str {
-        self.note.strip_prefix(PREFIX).unwrap_or_default()
-    }
+/// The topic of a note.
+fn topic_id(note: &str) -> &str {
+    note.strip_prefix(PREFIX).unwrap_or_default()
 }
 
 impl TableCatalog {
-    /// Tables that are to be deleted.
+    /// The notes of tables that are to be deleted.
     ///
     /// # Errors
-    /// Where the metadata store fails or a table's state cannot be read.
-    pub async fn deleted(&self) -> Result<Vec<Deleted>, TableError> {
-        let mut found = Vec::new();
-        for note in self.metadata().pointer_names(PREFIX).await? {
-            let mut deleted = Deleted { note, directories: Vec::new() };
-            let pointer = table::pointer(deleted.topic_id());
-            if let Some(bytes) = self.metadata().pointer(&pointer).await? {
-                let state = TableState::decode(deleted.topic_id(), &bytes)?;
-                let own = [Some(state.current), state.shadow].into_iter().flatten();
-                let own = own.map(|Incarnation { directory, .. }| directory);
-                let replaced = state.replaced.into_iter().map(|replaced| replaced.directory);
-                deleted.directories.extend(own.chain(replaced));
-            }
-            found.push(deleted);
-        }
-        Ok(found)
+    /// Where the metadata store fails.
+    pub async fn deletion_notes(&self) -> Result<Vec<String>, TableError> {
+        Ok(self.metadata().pointer_names(PREFIX).await?)
+    }
+
+    /// The directories that rows of a deleted table may be in, those that rebuilds left behind
+    /// included. Those of dead letters are beside them.
+    ///
+    /// # Errors
+    /// Where the metadata store fails or the table's state cannot be read.
+    pub async fn deleted_directories(&self, note: &str) -> Result<Vec<String>, TableError> {
+        let topic_id = topic_id(note);
+        let Some(bytes) = self.metadata().pointer(&table::pointer(topic_id)).await? else {
+            return Ok(Vec::new());
+        };
+        let state = TableState::decode(topic_id, &bytes)?;
+        let own = [Some(state.current), state.shadow].into_iter().flatten();
+        let own = own.map(|Incarnation { directory, .. }| directory);
+        let replaced = state.replaced.into_iter().map(|replaced| replaced.directory);
+        Ok(own.chain(replaced).collect())
     }
 
     /// Forgets a table of which nothing is left.
     ///
     /// # Errors
     /// Where the metadata store fails.
-    pub async fn forget(&self, deleted: &Deleted) -> Result<(), TableError> {
-        let names = [table::pointer(deleted.topic_id()), deleted.note.clone()];
+    pub async fn forget_deleted(&self, note: &str) -> Result<(), TableError> {
+        let names = [table::pointer(topic_id(note)), note.to_owned()];
         Ok(self.metadata().delete_pointers(self.fence(), &names).await?)
     }
 }

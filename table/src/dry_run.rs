@@ -133,15 +133,20 @@ fn look(
     for chunk in chunks {
         decode::observe(chunk, &mut sample, usize::MAX)?;
     }
-    // What is left to the sample stays as it once was settled.
+    let new_format = config.format.or_else(|| sample.format()).unwrap_or(ValueFormat::Json);
+    // What is left to the sample stays as it once was settled, but for a rebuild.
     let format = config.format.or_else(|| now.map(|now| now.rules.format));
-    let format = format.or_else(|| sample.format()).unwrap_or(ValueFormat::Json);
-    let fresh = TableSchema::first(config.rules(format), config.declared.clone());
+    let first = |format| TableSchema::first(config.rules(format), config.declared.clone());
+    let mut fresh = first(format.unwrap_or(new_format));
     let is_inferred = config.declared.is_empty();
     let needs_rebuild = now.is_some_and(|now| {
-        let keeps = now.columns.iter().take(fresh.columns.len()).eq(&fresh.columns);
-        now.rules != fresh.rules || !keeps
+        let is_declared = now.columns.iter().take(fresh.columns.len()).eq(&fresh.columns);
+        now.rules != fresh.rules || !is_declared
     });
+    if needs_rebuild {
+        fresh = first(new_format);
+    }
+    let format = fresh.rules.format;
     let begun = now.filter(|_| !needs_rebuild).cloned();
     let is_begun = begun.is_some();
     let mut schema = begun.unwrap_or(fresh);
@@ -232,6 +237,15 @@ mod tests {
         let by_day = [(keys::PARTITION_BY, "day(kafka_timestamp)")];
         let found = look(&config(&by_day), Some(&now), &chunks).unwrap();
         assert_eq!((found.files, found.needs_rebuild), (2, true));
+        // A rebuild looks at the values anew.
+        let text_now = TableSchema::first(ValueFormat::String, Vec::new());
+        let found = look(&config(&[]), Some(&text_now), &chunks).unwrap();
+        assert_eq!(
+            (found.columns.as_slice(), found.needs_rebuild),
+            (&["value Utf8".to_owned()][..], false)
+        );
+        let found = look(&config(&by_day), Some(&text_now), &chunks).unwrap();
+        assert_eq!((found.columns.len(), found.needs_rebuild), (2, true));
         let text = look(&config(&[(keys::VALUE_CONVERT, "string")]), Some(&now), &chunks).unwrap();
         assert_eq!((text.rows, text.dead, text.needs_rebuild), (3, 0, true));
         assert_eq!(text.columns, ["value Utf8"]);

@@ -54,7 +54,7 @@ pub(crate) fn keep_last_of_each(value: &mut JsonValue<'_>) {
 }
 
 /// Whether a name is there twice.
-fn repeats(object: &Object<'_>) -> bool {
+pub(crate) fn repeats(object: &Object<'_>) -> bool {
     if object.len() > PAIRWISE_MAX {
         let mut seen = HashSet::with_capacity(object.len());
         return !object.iter().all(|(name, _)| seen.insert(name.as_ref()));

@@ -49,6 +49,7 @@ pub struct RowsBuilder {
     /// Where in an object the next column's field was found last: producers write them in order.
     hints: Vec<usize>,
     rows: usize,
+    ignored: u64,
     rescued_values: u64,
     unknown_fields: bool,
     keeps_misfits: bool,
@@ -74,6 +75,7 @@ impl RowsBuilder {
             columns: schema.columns.iter().map(|column| ColumnBuilder::new(&column.kind)).collect(),
             hints: vec![0; schema.columns.len()],
             rows: 0,
+            ignored: 0,
             rescued_values: 0,
             unknown_fields: false,
             keeps_misfits: true,
@@ -95,6 +97,12 @@ impl RowsBuilder {
         self.rows
     }
 
+    /// Records that said nothing so far.
+    #[must_use]
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
     /// Values that fit no column so far.
     #[must_use]
     pub fn rescued_values(&self) -> u64 {
@@ -114,6 +122,7 @@ impl RowsBuilder {
     /// Where the value cannot be decoded at all; no row was added.
     pub fn push(&mut self, record: &RecordView<'_>) -> Result<(), Undecodable> {
         if record.value.is_none() && self.schema.rules.ignores_tombstones() {
+            self.ignored += 1;
             return Ok(());
         }
         self.key.check(record.key)?;

@@ -255,8 +255,8 @@ impl Table {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The first schema by what is in the log up to `ends`, and whether the sample is whole.
-    /// Nothing is persisted.
+    /// The first schema by what is in the log up to `ends`, and whether there was something to go
+    /// by: whether it can be settled. Nothing is persisted.
     ///
     /// # Errors
     /// Where the log cannot be read.
@@ -279,9 +279,10 @@ impl Table {
                 offset = chunk.next_offset;
             }
         }
-        let format = config.format.or_else(|| sample.format()).unwrap_or(ValueFormat::Json);
-        let schema = sample.first_schema(config.rules(format), config.columns_max);
-        Ok((Arc::new(schema), room == 0))
+        let format = config.format.or_else(|| sample.format());
+        let rules = config.rules(format.unwrap_or(ValueFormat::Json));
+        let schema = sample.first_schema(rules, config.columns_max);
+        Ok((Arc::new(schema), format.is_some()))
     }
 
     /// Makes a provisional schema the first version, unless there is one already, and returns the

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     decode::Undecodable,
     json::{self, DEPTH_MAX, Object},
+    name::COLUMN_NAME_LEN_MAX,
 };
 
 /// What stands between the names of nested fields, as in Kafka Connect's `Flatten`.
@@ -27,7 +28,8 @@ pub enum Transform {
     #[default]
     None,
     /// Fields of objects within the value become its own, under names joined by dots, as Kafka
-    /// Connect's `Flatten` has it; as deep as structures become columns.
+    /// Connect's `Flatten` has it; as deep as structures become columns, and as long as names of
+    /// columns may be. A value in which two fields would get one name stays as it is.
     Flatten,
     /// Of a Debezium change event stays the row after the change (of a deletion the one before),
     /// and `_cdc`: `op` (`I`, `U` or `D`), `ts_ms` and `source` (database, schema and table).
@@ -69,7 +71,8 @@ fn flattened(value: JsonValue<'_>) -> JsonValue<'_> {
     }
     let mut fields = Vec::with_capacity(object.len());
     flatten(&object, None, 1, &mut fields);
-    JsonValue::Object(Arc::new(fields))
+    let flat = Arc::new(fields);
+    JsonValue::Object(if json::repeats(&flat) { object } else { flat })
 }
 
 fn flatten<'a>(
@@ -84,7 +87,9 @@ fn flatten<'a>(
             None => name.clone(),
         };
         match value {
-            JsonValue::Object(nested) if is_nested(value) && depth < DEPTH_MAX => {
+            JsonValue::Object(nested)
+                if is_nested(value) && depth < DEPTH_MAX && name.len() < COLUMN_NAME_LEN_MAX =>
+            {
                 flatten(nested, Some(&name), depth + 1, fields);
             }
             _ => fields.push((name, value.clone())),
@@ -168,6 +173,12 @@ mod tests {
         let deep = format!("{}1{}", r#"{"a":"#.repeat(20), "}".repeat(20));
         let found = transformed(Transform::Flatten, &deep).unwrap();
         assert!(found.starts_with(r#"{"a.a.a.a.a.a.a.a":{"a":{"#), "{found}");
+        // Names as long as values would be repeated for each field.
+        let long = format!(r#"{{"{}":{{"a":1,"b":2}}}}"#, "x".repeat(COLUMN_NAME_LEN_MAX));
+        assert_eq!(transformed(Transform::Flatten, &long).unwrap(), long);
+        // Neither of two values gets lost.
+        let twice = r#"{"a.b":1,"a":{"b":2}}"#;
+        assert_eq!(transformed(Transform::Flatten, twice).unwrap(), twice);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct QueryConfig {
     pub memory_bytes: usize,
     /// `streamhouse.table.memory.bytes`.
     pub table_memory_bytes: usize,
+    /// `streamhouse.object.gc.grace.ms`: how long deleted tables are looked for.
+    pub removal_grace: Duration,
     /// `streamhouse.query.concurrency`.
     pub concurrency: usize,
     /// `streamhouse.query.threads`.
@@ -140,6 +142,7 @@ impl BrokerConfig {
             query: QueryConfig {
                 memory_bytes: read.count("streamhouse.query.memory.bytes")?,
                 table_memory_bytes: read.count("streamhouse.table.memory.bytes")?,
+                removal_grace: read.millis("streamhouse.object.gc.grace.ms")?,
                 concurrency: read.count("streamhouse.query.concurrency")?,
                 threads: read.count("streamhouse.query.threads")?,
             },

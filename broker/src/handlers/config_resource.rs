@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use common::NodeId;
 use protocol::ErrorCode;
+use table::alias;
 use tracing::{info, warn};
 
 use super::error;
@@ -140,7 +141,14 @@ async fn change_topic(
         let image = broker.catalog.image();
         let current = image.by_name(name).map(|entry| &entry.topic);
         let present = current.map(|topic| topic.configs.clone()).unwrap_or_default();
-        let settings = to.apply(&present, names::topic_key)?;
+        let mut settings = to.apply(&present, names::topic_key)?;
+        if let AlterTo::Replaced(_) = to {
+            // Shown as read-only, so that who replaces what it saw leaves them out.
+            let aliases = present.iter().filter(|(name, _)| alias::is_alias(name));
+            for (name, value) in aliases {
+                settings.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
         let current = current.ok_or_else(|| unknown_topic(name))?;
         topic::validate(&settings).map_err(AlterError::invalid_config)?;
         if validate_only || settings == current.configs {

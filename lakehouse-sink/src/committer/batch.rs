@@ -42,6 +42,8 @@ pub(super) struct Batch {
     pub(super) dead: Vec<DeadRecord>,
     pub(super) dead_count: u64,
     pub(super) rescued_values: u64,
+    /// Records that say nothing: there is progress all the same.
+    pub(super) ignored: u64,
 }
 
 impl Batch {
@@ -60,6 +62,7 @@ impl Batch {
             dead: Vec::new(),
             dead_count: 0,
             rescued_values: 0,
+            ignored: 0,
         }
     }
 
@@ -132,10 +135,13 @@ impl Batch {
         self.divisions.extend(divisions);
     }
 
+    fn has_something(&self) -> bool {
+        self.rows > 0 || self.dead_count > 0 || self.ignored > 0
+    }
+
     /// How long until it is due, if there is anything to commit.
     pub(super) fn due_in(&self, now: Duration, interval: Duration) -> Option<Duration> {
-        let has_something = self.rows > 0 || self.dead_count > 0;
-        let started = self.started.filter(|_| has_something)?;
+        let started = self.started.filter(|_| self.has_something())?;
         Some((started + interval).saturating_sub(now))
     }
 
@@ -145,7 +151,7 @@ impl Batch {
 
     /// The progress that it makes; `None` where there is nothing to commit.
     pub(super) fn advances(&self, application_id: impl Fn(i32) -> String) -> Option<Vec<Advance>> {
-        if self.rows == 0 && self.dead_count == 0 {
+        if !self.has_something() {
             return None;
         }
         let moved =
@@ -184,5 +190,6 @@ impl Batch {
         self.dead.clear();
         self.dead_count = 0;
         self.rescued_values = 0;
+        self.ignored = 0;
     }
 }

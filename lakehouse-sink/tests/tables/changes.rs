@@ -1,6 +1,9 @@
 //! Changes of rows of a database: what Debezium sends, and tables that are what the database is.
 
+use std::time::Duration;
+
 use broker::testing::EPOCH_MS;
+use tokio::time::sleep;
 
 use crate::support::{Lake, Record, row};
 
@@ -53,6 +56,10 @@ async fn the_table_is_what_the_database_is() {
             "by column: {by_column}"
         );
         assert_eq!(status.dead, 1);
+        // A tombstone on its own is progress, too.
+        lake.append_records(0, None, &[record("1", None)]).await;
+        let status = lake.caught_up(&running).await;
+        assert_eq!((status.lag, status.dead), (0, 1), "by column: {by_column}");
     }
 }
 
@@ -119,4 +126,21 @@ async fn the_first_values_say_how_values_are_understood() {
         let rows = lake.rows(&running).await.len();
         assert_eq!(rows + usize::try_from(status.dead).unwrap(), values.len() + 1);
     }
+}
+
+/// Tombstones and aborted records say nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_value_settles_no_format() {
+    let lake = Lake::new(1, &[]).await;
+    lake.append_records(0, None, &[record("k", None)]).await;
+    lake.transact(0, 7, &[r#"{"n":1}"#], false).await;
+    let running = lake.sink();
+    let table = lake.table(&running).await;
+    for _ in 0..20 {
+        sleep(Duration::from_millis(20)).await;
+        assert!(table.schema().is_none());
+    }
+    lake.append_records(0, None, &[record("k", Some("text"))]).await;
+    lake.caught_up(&running).await;
+    assert_eq!(lake.rows(&running).await, [row(0, 0, &[]), row(0, 3, &["value=text"])]);
 }

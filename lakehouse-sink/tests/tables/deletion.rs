@@ -11,12 +11,12 @@ use crate::support::{Lake, Running};
 /// Waits until no deleted table is left.
 async fn all_gone(running: &Running) {
     for _ in 0..3000 {
-        if running.catalog.deleted().await.unwrap().is_empty() {
+        if running.catalog.deletion_notes().await.unwrap().is_empty() {
             return;
         }
         sleep(Duration::from_millis(20)).await;
     }
-    panic!("left: {:?}", running.catalog.deleted().await);
+    panic!("left: {:?}", running.catalog.deletion_notes().await);
 }
 
 async fn is_there(lake: &Lake, directory: &str) -> bool {
@@ -75,7 +75,7 @@ async fn without_being_asked_for_it_a_table_stays() {
     lake.set(&[("table.delete.with.topic", "false")]).await;
     lake.delete().await;
     running.catalog.refresh().await.unwrap();
-    assert!(running.catalog.deleted().await.unwrap().is_empty());
+    assert!(running.catalog.deletion_notes().await.unwrap().is_empty());
     assert!(running.catalog.tables().is_empty());
     assert_eq!(lake.rows_of(&directory).await.len(), 1);
 }

@@ -229,6 +229,7 @@ impl Lake {
             store: self.store.clone(),
             clock: Arc::clone(clock),
             memory_bytes: 64 << 20,
+            removal_grace: Duration::from_millis(100),
             spawner: self.world.spawner.clone(),
         });
         let task = self.world.spawner.spawn("sink", Arc::clone(&sink).run());

@@ -84,6 +84,7 @@ async fn every_write(store: &impl MetadataStore, fence: &Fence) -> Vec<(&'static
         ("mark_dead", store.mark_dead(fence, &[object_id(1)]).await),
         ("forget_objects", store.forget_objects(fence, &[object_id(1)]).await),
         ("allocate_producer_ids", store.allocate_producer_ids(fence, 1).await.map(drop)),
+        ("delete_pointers", store.delete_pointers(fence, &["name".to_owned()]).await),
         ("put_pointer", store.put_pointer(fence, "name", vec![1]).await),
     ]
 }

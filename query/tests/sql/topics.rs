@@ -58,6 +58,13 @@ async fn topics_are_known_by_their_own_names_and_by_those_of_tables() {
     lake.create("has.table", &[("table.enable", "true"), ("table.name", "other")]).await;
     let running = lake.sink();
     let engine = engine(&lake, &running, &spill);
+    lake.create("Shop.Orders", &[("table.enable", "true"), ("table.namespace", "shop")]).await;
+    for name in ["\"Shop.Orders\"", "shop_orders", "shop.shop_orders", "has_table"] {
+        let sql = format!("select count(*) from {name} version as of 0");
+        let error = ask(&engine, &sql).await.unwrap_err();
+        // A topic without a table would have no versions.
+        assert!(error.to_string().contains("has no version yet"), "{name}: {error}");
+    }
     for name in ["\"my.topic\"", "my_topic", "MY_TOPIC", "\"has.table\"", "other"] {
         let sql = format!("select count(*) from {name}");
         assert_eq!(ask(&engine, &sql).await.unwrap(), ["0"], "{name}");

@@ -55,6 +55,18 @@ async fn the_newest_record_of_a_key_counts_in_table_and_tail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upsert_table_has_no_offsets_to_go_back_to_from_the_first_on() {
+    let spill = tempfile::tempdir().unwrap();
+    let keys = [("table.mode", "upsert"), ("table.schema.sample.ms", "900000")];
+    let lake = Lake::new(1, &keys).await;
+    lake.append_records(0, None, &[record("a", Some(r#"{"n":1}"#))]).await;
+    let running = lake.sink();
+    let engine = engine(&lake, &running, &spill);
+    let error = ask(&engine, "select * from t as of offset '0:1'").await.unwrap_err();
+    assert!(error.to_string().contains("newest record of each key"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_are_told_apart_by_columns_in_table_and_tail() {
     let spill = tempfile::tempdir().unwrap();
     let keys = [

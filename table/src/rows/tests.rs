@@ -16,6 +16,7 @@ use crate::{
     reader::Chunk,
     rules::{KeyFormat, Rules, TableMode, ValueFormat},
     schema::{Column, ColumnType, KEY, META_COLUMNS, TableSchema},
+    transform::Transform,
 };
 
 /// A record: key, value, headers.
@@ -258,6 +259,22 @@ fn rows_are_told_apart_by_the_columns_named_for_it() {
     let schema = Arc::new(TableSchema::first(rules, columns));
     let found = decoded(&chunk, &schema);
     assert_eq!((changes(&found), found.dead.len()), (vec![(40, true)], 3));
+}
+
+/// What a record is does not depend on those before it.
+#[test]
+fn fields_that_would_get_one_name_stay_apart_whatever_came_before() {
+    let rules = Rules { transform: Transform::Flatten, ..ValueFormat::Json.into() };
+    let column = |field: &str| Column::new(field, ColumnType::Bigint, &[]).unwrap();
+    let schema = Arc::new(TableSchema::first(rules, vec![column("x"), column("a.b")]));
+    let twice = r#"{"a.b":1,"a":{"b":2}}"#;
+    let alone = decoded(&values(&[twice]), &schema).rows;
+    let after = decoded(&values(&[r#"{"x":0,"a":{"b":5}}"#, twice]), &schema).rows.slice(1, 1);
+    for rows in [alone, after] {
+        let a_b = Arc::clone(rows.column_by_name("a_b").unwrap());
+        assert_eq!(a_b.as_primitive::<Int64Type>().value(0), 1);
+        assert_eq!(text(&rows, "kafka_rescued"), [some(r#"{"a":{"b":2}}"#)]);
+    }
 }
 
 #[test]

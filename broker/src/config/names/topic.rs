@@ -3,6 +3,7 @@
 use super::{ConfigKey, ConfigType, Effect, UpdateMode, Validator, hours, keys, minutes, same};
 
 use Validator::{Any, AtLeast, Between, GzipLevel, ListOf, OneOf, ThrottledReplicas};
+use table::config::{COMMIT_INTERVAL_MS, SNAPSHOT_MIN, SNAPSHOT_RETENTION_MS_MIN};
 
 #[rustfmt::skip]
 pub(super) const KEYS: &[ConfigKey] = keys! {
@@ -76,7 +77,7 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Field of a value, by a path with dots, that deletes the row of an upsert table where it is D, DELETE or true; by default _cdc.op where table.transform=flatten_debezium. Acts on tables that have no schema yet.";
     "table.columns.max" Int = Some("1000"), Between(1, 10_000), ClusterWide, Acts:
         "Most columns of the topic's table, leaves of structures counted; further fields are kept in kafka_rescued.";
-    "table.commit.interval.ms" Long = Some("5000"), Between(100, 900_000), ClusterWide, Acts:
+    "table.commit.interval.ms" Long = Some("5000"), Between(*COMMIT_INTERVAL_MS.start(), *COMMIT_INTERVAL_MS.end()), ClusterWide, Acts:
         "How often rows are committed to the topic's table. Queries see them before.";
     "table.compaction.enable" Boolean = Some("true"), Any, ClusterWide, Acts:
         "Whether small files of the topic's table are merged in the background.";
@@ -93,7 +94,7 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
     "table.hold.ms" Long = Some("86400000"), AtLeast(0), ClusterWide, Acts:
         "How much longer than retention.ms (or as much again as retention.bytes) records are kept, and left alone by compaction, while the topic's table lacks them.";
     "table.id.columns" List = Some(""), Any, ClusterWide, Acts:
-        "Columns declared in table.schema that tell rows of an upsert table apart; by default the record's key does. Acts on tables that have no schema yet.";
+        "Columns declared in table.schema that tell rows of an upsert table apart; by default the record's key does. Of one row all records have to be in one partition: offsets say which is newer. Acts on tables that have no schema yet.";
     "table.key.convert" String = Some("raw"), OneOf(&["raw", "string"]), ClusterWide, Acts:
         "What kafka_key holds: bytes, or text (then records with other keys cannot be decoded). Acts on tables that have no schema yet.";
     "table.mode" String = Some("append"), OneOf(&["append", "upsert"]), ClusterWide, Acts:
@@ -116,9 +117,9 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "How long the first record waits for others before the columns are inferred.";
     "table.schema.sample.records" Int = Some("1000"), Between(1, 1_000_000), ClusterWide, Acts:
         "Records that the columns are inferred from.";
-    "table.snapshot.min" Int = Some("5"), Between(1, 1000), ClusterWide, Acts:
+    "table.snapshot.min" Int = Some("5"), Between(*SNAPSHOT_MIN.start(), *SNAPSHOT_MIN.end()), ClusterWide, Acts:
         "How many of the newest versions of the topic's table can be read, however old they are.";
-    "table.snapshot.retention.ms" Long = Some("604800000"), AtLeast(3_600_000), ClusterWide, Acts:
+    "table.snapshot.retention.ms" Long = Some("604800000"), AtLeast(SNAPSHOT_RETENTION_MS_MIN), ClusterWide, Acts:
         "How long older versions of the topic's table can be read; files that no version has go after as long.";
     "table.target.file.bytes" Long = Some("134217728"), AtLeast(1_048_576), ClusterWide, Acts:
         "Size at which a file of the topic's table is closed before its commit.";

@@ -52,6 +52,25 @@ async fn replaces_all_settings_of_a_topic_in_every_version() {
     assert!(broker.broker.catalog.image().by_name("a").unwrap().topic.configs.is_empty());
 }
 
+/// They are shown as read-only: who writes back what it saw leaves them out.
+#[tokio::test(start_paused = true)]
+async fn keys_of_other_products_stay_where_others_are_replaced() {
+    let (broker, mut client) = start(&[]).await;
+    let alias = "redpanda.iceberg.mode";
+    let set = [("flush.ms", Some("1")), (alias, Some("key_value"))];
+    create_one(&mut client, topic("a", 1, 1, &set), 7).await;
+    let configs = || -> Vec<_> {
+        let image = broker.broker.catalog.image();
+        image.by_name("a").unwrap().topic.configs.clone().into_iter().collect()
+    };
+    let entry = |value: &str| (alias.to_owned(), value.to_owned());
+    assert_eq!(alter_one(&mut client, resource(2, "a", &[]), 2).await, (0, None));
+    assert_eq!(configs(), [entry("key_value")]);
+    let set = resource(2, "a", &[(alias, Some("disabled"))]);
+    assert_eq!(alter_one(&mut client, set, 2).await, (0, None));
+    assert_eq!(configs(), [entry("disabled")]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn replaces_all_settings_of_a_broker() {
     let (broker, mut client) = start(&[]).await;

@@ -1,8 +1,8 @@
 """Tables and SQL measured: what the sink writes per core, how soon, in how many files, and how quick queries are.
 
   bench/tables.py BINARY WORK [MIB]   figures as RESULT lines, for MIB (default 256) of each kind of value
-  bench/tables.py isolation BINARY WORK [ROUNDS]   produce latency alone, beside the sink, beside queries and beside both, in turn;
-        the load generator (streamhouse-bench) is taken from the directory of BINARY
+  bench/tables.py isolation BINARY WORK [ROUNDS [SCHEDULING]]   produce latency alone, beside the sink, beside queries and beside both, in
+        turn; the load generator (streamhouse-bench) is taken from the directory of BINARY; SCHEDULING is streamhouse.query.scheduling
 
 json15 is the flights (15 columns), json200 has 200 columns, raw is 1 KiB of bytes. Beside the sink runs what a user would write
 otherwise: a consumer of confluent-kafka that parses JSON with Python and appends with deltalake. Queries run beside DuckDB on the
@@ -39,8 +39,8 @@ def result(**figures):
 
 
 class Broker:
-    def __init__(self, binary, work):
-        self.binary, self.work, self.process = binary, Path(work), None
+    def __init__(self, binary, work, *settings):
+        self.binary, self.work, self.process, self.settings = binary, Path(work), None, settings
         self.start()
 
     def start(self):
@@ -48,6 +48,8 @@ class Broker:
         ready.unlink(missing_ok=True)
         command = [self.binary, "start", "--data", str(self.work / "data"), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0"]
         command += ["--ready-file", str(ready)]
+        for setting in self.settings:
+            command += ["-o", setting]
         log = (self.work / "broker.log").open("ab")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while not ready.exists():
@@ -304,9 +306,9 @@ class Asking:
                 self.answers += 1
 
 
-def isolation(binary, work, rounds="5", rate="5000", seconds="6"):
+def isolation(binary, work, rounds="5", scheduling="low", rate="5000", seconds="6"):
     os.makedirs(work, exist_ok=True)
-    broker, p99 = Broker(binary, work), {}
+    broker, p99 = Broker(binary, work, f"streamhouse.query.scheduling={scheduling}"), {}
     try:
         flights, records, *_ = sink(broker, "json15", 64)
         caught_up(broker, flights, records)

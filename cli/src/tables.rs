@@ -4,7 +4,11 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow};
-use broker::{config::broker::QueryConfig, context::Broker, tables::TableTopics};
+use broker::{
+    config::broker::{QueryConfig, Scheduling},
+    context::Broker,
+    tables::TableTopics,
+};
 use common::{clock::SharedClock, rng::Rng, spawn::Spawner};
 use lakehouse_sink::{Sink, SinkDeps, TableStore};
 use query::{
@@ -29,14 +33,35 @@ pub(crate) struct Tables {
 const NICE: i32 = 10;
 
 /// Lowers the priority of the thread that calls it.
-fn step_back() {
-    // To Linux, a process of no number is the calling thread; elsewhere it is the whole process.
-    if cfg!(target_os = "linux")
-        && let Err(error) = rustix::process::setpriority_process(None, NICE)
-    {
-        warn!(%error, "threads of tables and SQL run with the broker's own priority");
+#[cfg(target_os = "linux")]
+fn step_back(scheduling: Scheduling) {
+    use thread_priority::{
+        NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy,
+        set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
+    };
+    let idle = ThreadSchedulePolicy::Normal(Idle);
+    let outcome = match scheduling {
+        // To Linux, a process of no number is the calling thread.
+        Scheduling::Low => {
+            rustix::process::setpriority_process(None, NICE).map_err(|error| error.to_string())
+        }
+        Scheduling::Idle => {
+            let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+            match thread_schedule_policy() {
+                // Its niceness, which is set after it and may not be lowered, makes no difference.
+                Ok(policy) if policy == idle => Ok(()),
+                _ => set.map_err(|error| error.to_string()),
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        warn!(error, "threads of tables and SQL run with the broker's own priority");
     }
 }
+
+/// Elsewhere only whole processes have priorities.
+#[cfg(not(target_os = "linux"))]
+fn step_back(_: Scheduling) {}
 
 impl Tables {
     /// Starts writing tables, and opens SQL in `slot` and, if there is one, on `postgres`.
@@ -49,11 +74,12 @@ impl Tables {
         (clock, spawner): (&SharedClock, &Spawner),
         (slot, postgres): (&Slot, Option<PgListener>),
     ) -> anyhow::Result<Self> {
+        let scheduling = config.scheduling;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads)
             .enable_all()
             .thread_name("streamhouse-sql")
-            .on_thread_start(step_back)
+            .on_thread_start(move || step_back(scheduling))
             .build()
             .context("starting the threads of tables and SQL")?;
         let topics = Arc::new(TableTopics(broker.catalog.clone()));
@@ -109,4 +135,32 @@ fn table_store(objects: &ObjectStorage, url: &str, cluster_id: &str) -> anyhow::
     let path = format!("{}/{cluster_id}", url.path().trim_end_matches('/'));
     url.set_path(&path);
     Ok(TableStore::new(store, prefix.clone().join(cluster_id), url)?)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::disallowed_methods, reason = "a thread's own priority is looked at")]
+    use thread_priority::{
+        NormalThreadSchedulePolicy::{Idle, Other},
+        ThreadSchedulePolicy, thread_schedule_policy,
+    };
+
+    use super::*;
+
+    #[test]
+    fn threads_are_scheduled_as_they_are_told() {
+        for (scheduling, policy, nice) in
+            [(Scheduling::Low, Other, Some(NICE)), (Scheduling::Idle, Idle, None)]
+        {
+            let found = std::thread::spawn(move || {
+                step_back(scheduling);
+                let nice = rustix::process::getpriority_process(None).unwrap();
+                (thread_schedule_policy().unwrap(), nice)
+            });
+            let (found, niceness) = found.join().unwrap();
+            assert_eq!(found, ThreadSchedulePolicy::Normal(policy));
+            assert!(nice.is_none_or(|nice| nice == niceness), "{niceness}");
+        }
+    }
 }

@@ -53,6 +53,17 @@ pub struct QueryConfig {
     pub concurrency: usize,
     /// `streamhouse.query.threads`.
     pub threads: usize,
+    /// `streamhouse.query.scheduling`.
+    pub scheduling: Scheduling,
+}
+
+/// How the threads of SQL and tables are scheduled beside the broker's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheduling {
+    /// After them, with a share of their own.
+    Low,
+    /// Only where nobody else wants the processor.
+    Idle,
 }
 
 /// What the topic handlers obey.
@@ -145,6 +156,10 @@ impl BrokerConfig {
                 removal_grace: read.millis("streamhouse.object.gc.grace.ms")?,
                 concurrency: read.count("streamhouse.query.concurrency")?,
                 threads: read.count("streamhouse.query.threads")?,
+                scheduling: match read.text("streamhouse.query.scheduling")?.as_str() {
+                    "idle" => Scheduling::Idle,
+                    _ => Scheduling::Low,
+                },
             },
             coordinator: coordinator::read(read)?,
             options: read_options(read, &memory, &advertised)?,

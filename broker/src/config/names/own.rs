@@ -66,6 +66,8 @@ pub(super) const KEYS: &[ConfigKey] = keys! {
         "Queries that may run at once; further ones are refused.";
     "streamhouse.query.memory.bytes" Long = Some("536870912"), AtLeast(16_777_216), ReadOnly, Acts:
         "Memory that all queries may use together; what needs more is spilled to the data directory.";
+    "streamhouse.query.scheduling" String = Some("low"), OneOf(&["low", "idle"]), ReadOnly, Acts:
+        "How Linux schedules the threads of queries and tables: low (nice 10: about a tenth of a processor even where the broker wants all of it) or idle (only where nobody else wants it: produce latency hardly notices, but they may starve).";
     "streamhouse.query.threads" Int = Some("1"), Between(1, 1024), ReadOnly, Acts:
         "Threads that queries and the writing of tables share, apart from the broker's.";
     "streamhouse.ready.file" String = None, Any, ReadOnly, Acts:

@@ -10,9 +10,9 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use datafusion::sql::sqlparser::{
     ast::{
-        Array, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-        ObjectName, SetExpr, Statement, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
-        visit_relations,
+        Array, ArrayElemTypeDef, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+        FunctionArguments, ObjectName, SetExpr, Statement, Value, ValueWithSpan, Visit, VisitMut,
+        Visitor, VisitorMut, visit_relations,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -166,6 +166,15 @@ impl VisitorMut for Qualify {
                 {
                     **pattern = with_backslashes;
                 }
+            }
+            // The types of a function's arguments, which the crate does not know as a list.
+            Expr::Cast { expr: list, data_type, .. }
+                if text_of(list).is_none()
+                    && data_type.to_string().eq_ignore_ascii_case("regtype[]") =>
+            {
+                **list = Expr::Value(Value::Null.with_empty_span());
+                let element = Box::new(DataType::Text);
+                *data_type = DataType::Array(ArrayElemTypeDef::SquareBracket(element, None));
             }
             Expr::BinaryOp { left, right, .. } if is_function_column(left) => {
                 if let Some(function) = function_named(right) {

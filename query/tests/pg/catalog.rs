@@ -134,6 +134,11 @@ async fn functions_of_types_are_compared_by_their_names() {
     let sql = "select typname, typinput = 'pg_catalog.array_in'::regproc as is_array \
                from pg_catalog.pg_type where typname in ('_text', 'text') order by 1";
     assert_eq!(client.query(sql).await.texts(), ["_text|t", "text|f"]);
+    // pgcli's way to complete calls.
+    let sql = "select p.proname, coalesce(proallargtypes::regtype[], proargtypes::regtype[])::text[] \
+               from pg_catalog.pg_proc p where p.prorettype::regtype != 'trigger'::regtype \
+               and p.proname = 'array_in'";
+    assert_eq!(client.query(sql).await.texts(), ["array_in|∅"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

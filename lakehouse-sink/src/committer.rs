@@ -171,8 +171,6 @@ impl Committer {
     /// The schema in force; waits for the sample that settles the first.
     async fn settled(&self) -> Result<Arc<TableSchema>, SinkError> {
         let mut first_seen = None;
-        // Where there was no value to go by: looked at again once there is more.
-        let mut without_values = None;
         loop {
             if let Some(schema) = self.table.schema() {
                 return Ok(schema);
@@ -182,12 +180,11 @@ impl Committer {
             let ends = ends(&partitions);
             let records: i64 = partitions
                 .iter()
-                .map(|p| ends.get(&p.key().partition).unwrap_or(&0) - p.offsets().log_start)
+                .map(|p| ends.get(&p.key().partition).unwrap_or(&0) - self.table.first_value(p))
                 .sum();
             let now = self.clock.monotonic();
             let mut at_most = IDLE_WAIT;
-            let looked_at = Some((ends.clone(), Arc::clone(&config)));
-            if records > 0 && without_values != looked_at {
+            if records > 0 {
                 let waited = now.saturating_sub(*first_seen.get_or_insert(now));
                 let is_enough = usize::try_from(records).unwrap_or(0) >= config.sample_records;
                 if is_enough || waited >= config.sample_time {
@@ -195,7 +192,8 @@ impl Committer {
                     if is_known {
                         return Ok(self.table.settle(&schema).await?);
                     }
-                    (without_values, first_seen) = (looked_at, None);
+                    // Nothing of it has a value: from here on the same again.
+                    first_seen = None;
                 } else {
                     at_most = at_most.min(config.sample_time - waited);
                 }

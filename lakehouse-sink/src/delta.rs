@@ -4,7 +4,7 @@
 //! would rebase it past commits of other application ids, and accepts a version that goes back; so
 //! its own retries are off. Where others moved the table on, progress is compared again first.
 
-use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU64, sync::Arc, time::Duration};
 
 use arrow::{
     array::RecordBatch,
@@ -25,7 +25,7 @@ use deltalake::{
         file::properties::WriterProperties,
     },
     protocol::{DeltaOperation, SaveMode},
-    table::config::TablePropertiesExt as _,
+    table::config::{TablePropertiesExt as _, TableProperty},
 };
 use table::table::{Offsets, Table};
 
@@ -72,6 +72,24 @@ impl TableLog {
         }
         table.load().await?;
         Ok(Some(Self { table }))
+    }
+
+    /// Keeps removed files in the log, by which a vacuum knows how long ago that was, for as long
+    /// as their versions can be read.
+    ///
+    /// # Errors
+    /// Where the object store or the log fails, or others were quicker.
+    pub(crate) async fn keep_removed_for(&mut self, time: Duration) -> Result<(), SinkError> {
+        let hours = time.as_secs().div_ceil(3600);
+        let kept = self.table.snapshot()?.table_config().deleted_file_retention_duration();
+        if kept.as_secs().div_ceil(3600) == hours {
+            return Ok(());
+        }
+        let key = TableProperty::DeletedFileRetentionDuration.as_ref().to_owned();
+        let properties = HashMap::from([(key, format!("interval {hours} hours"))]);
+        let setting = self.table.clone().set_tbl_properties().with_properties(properties);
+        self.table = setting.with_commit_properties(own_commit()).await?;
+        Ok(())
     }
 
     /// Creates an empty table.

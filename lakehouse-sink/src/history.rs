@@ -51,19 +51,25 @@ impl TableLog {
 
     /// The numbers of the newest versions, up to `count` of them, and when they were committed,
     /// milliseconds since the Unix epoch; the newest first, as far as the log has them.
+    /// Those that a vacuum makes are none: it must not crowd out what it is to keep.
     ///
     /// # Errors
     /// Where the object store fails.
     pub(crate) async fn newest_versions(&self, count: usize) -> Result<Vec<(u64, i64)>, SinkError> {
-        let last = self.version();
-        let first = (last + 1).saturating_sub(count.max(1) as u64);
         let mut found = Vec::new();
-        for version in (first..=last).rev() {
+        for version in (0..=self.version()).rev() {
+            if found.len() >= count.max(1) {
+                break;
+            }
             let commit = commit_uri_from_version(Some(version));
-            match self.table().object_store().head(&commit).await {
-                Ok(meta) => found.push((version, meta.last_modified.timestamp_millis())),
+            let commit = match self.table().object_store().get(&commit).await {
+                Ok(commit) => commit,
                 Err(StoreError::NotFound { .. }) => break,
                 Err(error) => return Err(delta(error)),
+            };
+            let at_ms = commit.meta.last_modified.timestamp_millis();
+            if !is_vacuum(&commit.bytes().await.map_err(delta)?) {
+                found.push((version, at_ms));
             }
         }
         Ok(found)
@@ -101,6 +107,16 @@ impl TableLog {
         let state = self.table().snapshot()?;
         Ok(state.log_data().iter().map(|file| file.path().to_string()).collect())
     }
+}
+
+/// Whether a commit is one of those of a vacuum.
+fn is_vacuum(commit: &[u8]) -> bool {
+    let mut actions = commit.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    actions.any(|action| {
+        let action: serde_json::Value = serde_json::from_slice(action).unwrap_or_default();
+        let operation = action.get("commitInfo").and_then(|info| info.get("operation")?.as_str());
+        operation.is_some_and(|operation| operation.starts_with("VACUUM"))
+    })
 }
 
 fn delta(error: StoreError) -> SinkError {

@@ -1,10 +1,10 @@
 //! Where tables are kept: the broker's own object store, below the cluster's prefix.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::{StreamExt as _, TryStreamExt as _, future};
-use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
+use object_store::{ObjectMeta, ObjectStore, path::Path, prefix::PrefixStore};
 use url::Url;
 
 /// The object store as tables see it. Its client's own retries apply.
@@ -51,6 +51,27 @@ impl TableStore {
         let found = self.store.list(Some(&path)).map_ok(|meta| meta.location).boxed();
         let deleted = self.store.delete_stream(found);
         deleted.try_fold(0, |count, _| future::ready(Ok(count + 1))).await
+    }
+
+    /// How many of some files of a directory, by their paths within it, are there.
+    ///
+    /// # Errors
+    /// The object store's.
+    pub(crate) async fn count_of(
+        &self,
+        directory: &str,
+        files: &[String],
+    ) -> Result<usize, object_store::Error> {
+        if files.is_empty() {
+            return Ok(0);
+        }
+        let path = self.path(directory);
+        // As delta-rs has them, encoded already.
+        let within = |file: &String| Path::parse(format!("{path}/{file}"));
+        let wanted = files.iter().map(within).collect::<Result<HashSet<_>, _>>()?;
+        let is_wanted = |meta: ObjectMeta| usize::from(wanted.contains(&meta.location));
+        let there = self.store.list(Some(&path)).map_ok(is_wanted);
+        there.try_fold(0, |count, one| future::ready(Ok(count + one))).await
     }
 
     fn path(&self, directory: &str) -> Path {

@@ -53,9 +53,17 @@ pub(crate) struct Upkeep {
     pub(crate) clock: SharedClock,
     pub(crate) status: Arc<StatusCell>,
     pub(crate) stop: CancellationToken,
-    /// By directory: a version, and how many files of its past only old versions that are kept
-    /// still have. Looking which they are takes reading each of those versions.
-    pub(crate) kept: Mutex<BTreeMap<String, (u64, usize)>>,
+    /// By directory: of what nothing could be deleted, as old versions that are kept have it.
+    /// Finding that out takes reading each of those versions.
+    pub(crate) kept: Mutex<BTreeMap<String, Kept>>,
+}
+
+/// A version, the old ones that are kept with it, and how many files of its past there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    version: u64,
+    old: Vec<u64>,
+    files: usize,
 }
 
 impl Upkeep {
@@ -78,10 +86,10 @@ impl Upkeep {
             if is_cleaning {
                 clean_at = now + CLEANING_INTERVAL;
             }
-            let found = self.status.get().dead;
-            let has_dead = dead.replace(found) != Some(found);
-            let is_done = self.round(is_cleaning, has_dead).await;
-            if is_cleaning && !is_done {
+            if self.table.config().merges_files {
+                self.merge_all(&mut dead).await;
+            }
+            if is_cleaning && !self.clean().await {
                 clean_at = self.clock.monotonic() + CLEANING_RETRY;
             }
             let rest = clean_at.saturating_sub(self.clock.monotonic());
@@ -93,25 +101,30 @@ impl Upkeep {
         }
     }
 
-    /// Does what is to be done, each thing whether or not the others fail: merging may fail for
-    /// as long as others rewrite the same files. Returns whether all of it was done.
-    async fn round(&self, is_cleaning: bool, has_dead: bool) -> bool {
-        let directory = self.table.directory();
-        let dead_letters = dead_letter::directory(&self.table);
-        let mut is_done = true;
-        if self.table.config().merges_files {
-            is_done &= self.succeeds("merging files", &self.merge(&directory).await);
-            if has_dead {
-                let merged = self.merge_dead_letters(&dead_letters).await;
-                is_done &= self.succeeds("merging dead letters", &merged);
+    /// Merges small files, and those of dead letters where there are others than at the last time.
+    async fn merge_all(&self, dead: &mut Option<u64>) {
+        self.succeeds("merging files", &self.merge(&self.table.directory()).await);
+        let found = Some(self.status.get().dead);
+        if *dead != found {
+            let directory = dead_letter::directory(&self.table);
+            let merged = self.merge_dead_letters(&directory).await;
+            if self.succeeds("merging dead letters", &merged) {
+                *dead = found;
             }
         }
-        if is_cleaning {
-            is_done &= self.succeeds("deleting expired rows", &self.expire(&directory).await);
-            for directory in [&directory, &dead_letters] {
-                is_done &= self.succeeds("deleting old files", &self.vacuum(directory).await);
-            }
-            is_done &= self.succeeds("deleting what was rebuilt", &self.delete_replaced().await);
+    }
+
+    /// Deletes what was kept long enough, each kind whether or not the others fail. Returns
+    /// whether none did.
+    async fn clean(&self) -> bool {
+        let directory = self.table.directory();
+        let dead_letters = dead_letter::directory(&self.table);
+        let mut is_done = self.succeeds("deleting expired rows", &self.expire(&directory).await);
+        for directory in [&directory, &dead_letters] {
+            is_done &= self.succeeds("deleting old files", &self.vacuum(directory).await);
+        }
+        is_done &= self.succeeds("deleting what was rebuilt", &self.delete_replaced().await);
+        if is_done {
             let now_ms = self.clock.now_ms();
             self.status.update(|status| status.last_cleaning_ms = Some(now_ms));
         }
@@ -219,11 +232,12 @@ impl Upkeep {
 
     /// Deletes files that no kept version has: replaced ones, and those of commits that never were.
     async fn vacuum(&self, directory: &str) -> Result<(), SinkError> {
-        let Some(log) = TableLog::open(&self.store, directory).await? else { return Ok(()) };
+        let Some(mut log) = TableLog::open(&self.store, directory).await? else { return Ok(()) };
         let config = self.table.config();
         let retention = config.snapshot_retention;
         let kept = chrono::Duration::from_std(retention).unwrap_or(chrono::Duration::MAX);
         let since_ms = self.clock.now_ms().saturating_sub(kept.num_milliseconds());
+        log.keep_removed_for(retention).await?;
         let kept_anyway = log.newest_versions(config.snapshots_min).await?;
         if let Some((oldest, _)) = kept_anyway.last() {
             log.forget_before(*oldest, since_ms).await?;
@@ -244,25 +258,26 @@ impl Upkeep {
                 .with_dry_run(is_dry)
                 .with_commit_properties(delta::own_commit())
         };
-        // A vacuum writes two commits even if it deletes nothing.
+        // A vacuum writes two commits even if it deletes nothing, and plans to delete what is gone.
         let (_, planned) = vacuum(true, &[]).await?;
-        if planned.files_deleted.is_empty() {
-            return Ok(());
-        }
-        if !old.is_empty() {
-            let found = (log.version(), planned.files_deleted.len());
+        let mut files = self.store.count_of(directory, &planned.files_deleted).await?;
+        if files > 0 && !old.is_empty() {
+            let found = Kept { version: log.version(), old: old.clone(), files };
             let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept().get(directory) == Some(&found) {
                 return Ok(());
             }
             let (_, planned) = vacuum(true, &old).await?;
-            if planned.files_deleted.is_empty() {
+            files = self.store.count_of(directory, &planned.files_deleted).await?;
+            if files == 0 {
                 kept().insert(directory.to_owned(), found);
-                return Ok(());
             }
         }
-        let (_, done) = vacuum(false, &old).await?;
-        let vacuumed_files = done.files_deleted.len() as u64;
+        if files == 0 {
+            return Ok(());
+        }
+        vacuum(false, &old).await?;
+        let vacuumed_files = files as u64;
         info!(table = self.table.name(), files = vacuumed_files, "deleted files of old versions");
         self.status.kept_up(Upkept { vacuumed_files, ..Upkept::default() });
         Ok(())

@@ -221,17 +221,17 @@ pub fn read(
     Ok(rows.finish()?.0)
 }
 
-/// Adds up to `limit` records of a chunk to a sample; how many there were.
+/// Adds up to `limit` values of a chunk to a sample; how many there were. Tombstones have none.
 ///
 /// # Errors
 /// Where the chunk's batches are damaged.
 pub fn observe(chunk: &Chunk, sample: &mut Sample, limit: usize) -> Result<usize, DecodeError> {
-    let mut records = 0;
+    let mut values = 0;
     chunk.for_each(|record| {
-        if records < limit {
-            records += 1;
-            sample.add_record(record.value);
+        if let Some(value) = record.value.filter(|_| values < limit) {
+            values += 1;
+            sample.add_value(value);
         }
     })?;
-    Ok(records)
+    Ok(values)
 }

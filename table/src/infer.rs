@@ -134,9 +134,8 @@ impl Sample {
         Self { transform, ..Self::default() }
     }
 
-    /// Looks at the value of a record.
-    pub fn add_record(&mut self, value: Option<&[u8]>) {
-        let Some(bytes) = value else { return };
+    /// Looks at a value.
+    pub fn add_value(&mut self, bytes: &[u8]) {
         self.values += 1;
         let Ok(value) = json::parse(bytes) else {
             self.texts += usize::from(str::from_utf8(bytes).is_ok());
@@ -308,8 +307,7 @@ mod tests {
     fn the_format_is_what_most_values_are() {
         let format = |values: &[&[u8]]| {
             let mut sample = Sample::default();
-            sample.add_record(None);
-            values.iter().for_each(|value| sample.add_record(Some(value)));
+            values.iter().for_each(|value| sample.add_value(value));
             sample.format()
         };
         assert_eq!(format(&[]), None);
@@ -321,8 +319,8 @@ mod tests {
     #[test]
     fn values_are_transformed_before_they_are_looked_at() {
         let mut sample = Sample::new(Transform::FlattenDebezium);
-        sample.add_record(Some(br#"{"op":"c","after":{"id":1}}"#));
-        sample.add_record(Some(br#"{"op":"t"}"#));
+        sample.add_value(br#"{"op":"c","after":{"id":1}}"#);
+        sample.add_value(br#"{"op":"t"}"#);
         let schema = sample.first_schema(ValueFormat::Json, ROOM);
         assert_eq!(shown(&schema), "id bigint, _cdc struct<op string>");
     }

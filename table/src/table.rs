@@ -38,6 +38,8 @@ pub struct Table {
     stored: Arc<Stored>,
     view: RwLock<View>,
     changing: Mutex<Changing>,
+    /// Up to where there is no value, only tombstones and what is not committed.
+    valueless: RwLock<Offsets>,
 }
 
 /// The persisted state, shared by the incarnations.
@@ -123,6 +125,7 @@ impl Table {
             stored: Arc::new(stored),
             view: RwLock::new(View { config: Arc::new(config), partitions, schema }),
             changing: Mutex::default(),
+            valueless: RwLock::default(),
         };
         Ok(table)
     }
@@ -141,6 +144,7 @@ impl Table {
             stored: Arc::clone(&self.stored),
             view: RwLock::new(View { config, partitions, schema }),
             changing: Mutex::default(),
+            valueless: RwLock::default(),
         })
     }
 
@@ -272,17 +276,41 @@ impl Table {
         let mut room = config.sample_records;
         for partition in &partitions {
             let Some(end) = ends.get(&partition.key().partition) else { continue };
-            let mut offset = partition.offsets().log_start;
+            let mut offset = self.first_value(partition);
             while offset < *end && room > 0 {
                 let chunk = Chunk::read(partition, offset, *end, OBSERVE_BYTES).await?;
                 room -= decode::observe(&chunk, &mut sample, room)?;
                 offset = chunk.next_offset;
             }
         }
-        let format = config.format.or_else(|| sample.format());
+        let mut format = config.format.or_else(|| sample.format());
+        if format.is_none() {
+            let mut valueless = self.valueless.write().unwrap_or_else(PoisonError::into_inner);
+            for (partition, end) in ends {
+                let known = valueless.entry(*partition).or_insert(*end);
+                *known = (*known).max(*end);
+            }
+            // A rebuild need not wait for a value to catch up.
+            format = self.former_format();
+        }
         let rules = config.rules(format.unwrap_or(ValueFormat::Json));
         let schema = sample.first_schema(rules, config.columns_max);
         Ok((Arc::new(schema), format.is_some()))
+    }
+
+    /// From where on a partition may have values, as far as it was looked for any.
+    #[must_use]
+    pub fn first_value(&self, partition: &Partition) -> i64 {
+        let valueless = self.valueless.read().unwrap_or_else(PoisonError::into_inner);
+        let known = valueless.get(&partition.key().partition).copied().unwrap_or(0);
+        known.max(partition.offsets().log_start)
+    }
+
+    /// How readers see the values of a table that this incarnation is to replace.
+    fn former_format(&self) -> Option<ValueFormat> {
+        let state = self.stored.state();
+        let former = (state.current.number != self.incarnation).then_some(&state.current)?;
+        former.schemas.last().map(|schema| schema.rules.format)
     }
 
     /// Makes a provisional schema the first version, unless there is one already, and returns the

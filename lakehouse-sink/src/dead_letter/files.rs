@@ -16,7 +16,10 @@ use deltalake::{
     DeltaTableError,
     datafusion::prelude::{SessionContext, col, lit},
     kernel::{LogicalFileView, Remove},
-    parquet::arrow::{ProjectionMask, async_reader::ParquetRecordBatchStreamBuilder},
+    parquet::{
+        arrow::{ProjectionMask, async_reader::ParquetRecordBatchStreamBuilder},
+        file::metadata::ParquetMetaData,
+    },
 };
 use futures::TryStreamExt as _;
 use object_store::path::Path;
@@ -24,6 +27,7 @@ use table::{
     decode::{CREATE_TIME, DeadRecord, LOG_APPEND_TIME},
     schema::{HEADERS, KEY, OFFSET, PARTITION, TIMESTAMP, TIMESTAMP_TYPE, VALUE},
 };
+use tracing::warn;
 
 use super::{REASON, stored::StoredFile};
 use crate::{delta::TableLog, error::SinkError};
@@ -40,7 +44,7 @@ pub(crate) struct DeadFile {
 
 impl DeadFile {
     pub(crate) async fn read(dead: &TableLog, file: ListedFile) -> Result<Self, SinkError> {
-        let rows = read(dead, &file, None).await?;
+        let rows = read(open(dead, &file).await?, None).await?;
         let by = |name| {
             let values = Arc::clone(column(&rows, name)?);
             Ok::<_, SinkError>(SortColumn { values, options: None })
@@ -118,6 +122,8 @@ pub(crate) fn places_of(rows: &RecordBatch) -> Result<BTreeSet<Place>, SinkError
 pub(crate) struct ListedFile {
     pub(crate) path: String,
     pub(crate) bytes: u64,
+    /// Bytes of its rows in memory, about; 0 until it was looked at.
+    pub(crate) row_bytes: u64,
 }
 
 /// The files of a dead-letter table, such that each partition's records come in their order.
@@ -130,14 +136,17 @@ pub(crate) async fn in_order(dead: &TableLog) -> Result<Vec<ListedFile>, SinkErr
         let listed = |file: LogicalFileView| ListedFile {
             path: file.path().to_string(),
             bytes: u64::try_from(file.size()).unwrap_or(0),
+            row_bytes: 0,
         };
         state.log_data().iter().map(listed).map(Some).collect()
     };
     let mut starts: BTreeMap<i32, Vec<(i64, usize)>> = BTreeMap::new();
-    for (file, listed) in files.iter().enumerate() {
+    for (file, listed) in files.iter_mut().enumerate() {
         let Some(listed) = listed else { continue };
         let mut first: BTreeMap<i32, i64> = BTreeMap::new();
-        for (partition, offset) in places(&read(dead, listed, Some(&[PARTITION, OFFSET])).await?)? {
+        let reader = open(dead, listed).await?;
+        listed.row_bytes = row_bytes(reader.metadata());
+        for (partition, offset) in places(&read(reader, Some(&[PARTITION, OFFSET])).await?)? {
             let known = first.entry(partition).or_insert(offset);
             *known = offset.min(*known);
         }
@@ -150,7 +159,7 @@ pub(crate) async fn in_order(dead: &TableLog) -> Result<Vec<ListedFile>, SinkErr
 }
 
 /// An order of files that is right in all partitions, by the offsets with which they begin in
-/// each.
+/// each. Where others have mixed them up so that there is none, the rest comes as it is.
 fn in_all_partitions(starts: BTreeMap<i32, Vec<(i64, usize)>>, count: usize) -> Vec<usize> {
     let mut next: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut before = vec![0_usize; count];
@@ -175,22 +184,36 @@ fn in_all_partitions(starts: BTreeMap<i32, Vec<(i64, usize)>>, count: usize) -> 
             }
         }
     }
+    let rest: Vec<_> = (0..count).filter(|file| !order.contains(file)).collect();
+    if !rest.is_empty() {
+        warn!(files = rest.len(), "others have merged dead letters: not all are in order");
+    }
+    order.extend(rest);
     order
 }
 
-/// The rows of a file; all columns, or some.
-async fn read(
-    dead: &TableLog,
-    file: &ListedFile,
-    columns: Option<&[&str]>,
-) -> Result<RecordBatch, SinkError> {
+type Reader = ParquetRecordBatchStreamBuilder<StoredFile>;
+
+async fn open(dead: &TableLog, file: &ListedFile) -> Result<Reader, SinkError> {
     let file = StoredFile {
         store: dead.table().object_store(),
         path: Path::parse(&file.path).map_err(object_store::Error::from)?,
         bytes: file.bytes,
     };
-    let reader = ParquetRecordBatchStreamBuilder::new(file).await;
-    let mut reader = reader.map_err(DeltaTableError::from)?;
+    Ok(Reader::new(file).await.map_err(DeltaTableError::from)?)
+}
+
+/// What the rows of a file take in memory, about. Values that repeat take little of a file.
+fn row_bytes(metadata: &ParquetMetaData) -> u64 {
+    let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let bytes = columns.map(|column| {
+        column.unencoded_byte_array_data_bytes().unwrap_or(0).max(column.uncompressed_size())
+    });
+    u64::try_from(bytes.sum::<i64>()).unwrap_or(0)
+}
+
+/// The rows of a file; all columns, or some.
+async fn read(mut reader: Reader, columns: Option<&[&str]>) -> Result<RecordBatch, SinkError> {
     if let Some(columns) = columns {
         let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
         reader = reader.with_projection(mask);
@@ -256,5 +279,8 @@ mod tests {
             (2, vec![(3, 1), (100, 3)]),
         ]);
         assert_eq!(in_all_partitions(starts, 4), [1, 2, 0, 3]);
+        // Each comes before the other: none is left out.
+        let starts = BTreeMap::from([(0, vec![(1, 0), (2, 1)]), (1, vec![(1, 1), (2, 0)])]);
+        assert_eq!(in_all_partitions(starts, 3), [2, 0, 1]);
     }
 }

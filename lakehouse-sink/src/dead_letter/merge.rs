@@ -25,7 +25,9 @@ use crate::{
 const FILES_MIN: usize = 8;
 /// Bytes of a file that is large enough. A replay holds one in memory.
 const FILE_BYTES: u64 = 16 << 20;
-/// Size classes as parts of that: a file is rewritten once per class, about.
+/// Bytes of the rows of such a file in memory: values that repeat take little of a file.
+const ROW_BYTES: u64 = 64 << 20;
+/// Size classes as parts of the bytes of a file: a file is rewritten once per class, about.
 const CLASSES: [u64; 3] = [64, 8, 1];
 
 /// Merges what is worth it; how many files are gone.
@@ -35,14 +37,14 @@ const CLASSES: [u64; 3] = [64, 8, 1];
 pub(crate) async fn merge(log: &mut TableLog, now_ms: i64) -> Result<u64, SinkError> {
     let mut merged = 0;
     for size in CLASSES.map(|part| FILE_BYTES / part) {
-        let small = {
+        let mut sizes: Vec<_> = {
             let files = log.table().snapshot()?.log_data();
-            files
-                .iter()
-                .filter(|file| is_small(u64::try_from(file.size()).unwrap_or(0), size))
-                .count()
+            files.iter().map(|file| u64::try_from(file.size()).unwrap_or(0)).collect()
         };
-        if small < FILES_MIN {
+        sizes.sort_unstable();
+        // Their order takes looking into all of them.
+        let smallest = sizes.get(..FILES_MIN);
+        if smallest.is_none_or(|smallest| smallest.iter().sum::<u64>() > size) {
             continue;
         }
         for run in runs(files::in_order(log).await?, size) {
@@ -53,22 +55,23 @@ pub(crate) async fn merge(log: &mut TableLog, now_ms: i64) -> Result<u64, SinkEr
     Ok(merged)
 }
 
-fn is_small(bytes: u64, size: u64) -> bool {
-    bytes <= size / 2
+fn is_small(file: &ListedFile, size: u64) -> bool {
+    file.bytes <= size / 2 && file.row_bytes <= ROW_BYTES / 2
 }
 
 /// Small files that follow one another, enough of them, up to a size together.
 fn runs(files: Vec<ListedFile>, size: u64) -> Vec<Vec<ListedFile>> {
     let mut found: Vec<Vec<ListedFile>> = Vec::new();
-    let (mut run, mut bytes): (Vec<ListedFile>, u64) = (Vec::new(), 0);
+    let (mut run, mut bytes, mut row_bytes): (Vec<ListedFile>, u64, u64) = (Vec::new(), 0, 0);
     for file in files {
-        let fits = is_small(file.bytes, size) && bytes + file.bytes <= size;
-        if !fits {
+        let fits = bytes + file.bytes <= size && row_bytes + file.row_bytes <= ROW_BYTES;
+        if !fits || !is_small(&file, size) {
             found.push(std::mem::take(&mut run));
-            bytes = 0;
+            (bytes, row_bytes) = (0, 0);
         }
-        if is_small(file.bytes, size) {
+        if is_small(&file, size) {
             bytes += file.bytes;
+            row_bytes += file.row_bytes;
             run.push(file);
         }
     }
@@ -109,19 +112,24 @@ mod tests {
 
     #[test]
     fn what_follows_one_another_is_merged_where_it_is_worth_it() {
-        let shown = |sizes: &[u64]| -> Vec<String> {
+        let of_rows = |sizes: &[u64], row_bytes: u64| -> Vec<String> {
             let files = sizes.iter().enumerate().map(|(at, bytes)| ListedFile {
                 path: char::from(b'a' + u8::try_from(at).unwrap_or(0)).to_string(),
                 bytes: *bytes,
+                row_bytes,
             });
             let runs = runs(files.collect(), 100);
             runs.iter().map(|run| run.iter().map(|file| file.path.as_str()).collect()).collect()
         };
+        let shown = |sizes: &[u64]| of_rows(sizes, 0);
         assert_eq!(shown(&[1; 8]), ["abcdefgh"]);
         assert!(shown(&[1; 7]).is_empty());
         // A large file in between parts them.
         assert_eq!(shown(&[1, 1, 51, 1, 1, 1, 1, 1, 1, 1, 50]), ["defghijk"]);
         // Together they are as large as it goes.
         assert_eq!(shown(&[12; 17]), ["abcdefgh", "ijklmnop"]);
+        // Or as large in memory.
+        assert_eq!(of_rows(&[1; 17], ROW_BYTES / 8), ["abcdefgh", "ijklmnop"]);
+        assert!(of_rows(&[1; 17], ROW_BYTES / 2 + 1).is_empty());
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use broker::testing::EPOCH_MS;
+use table::rules::ValueFormat;
 use tokio::time::sleep;
 
 use crate::support::{Lake, Record, row};
@@ -131,8 +132,10 @@ async fn the_first_values_say_how_values_are_understood() {
 /// Tombstones and aborted records say nothing of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_no_value_settles_no_format() {
-    let lake = Lake::new(1, &[]).await;
-    lake.append_records(0, None, &[record("k", None)]).await;
+    let lake = Lake::new(2, &[("table.schema.sample.records", "2")]).await;
+    for _ in 0..3 {
+        lake.append_records(0, None, &[record("k", None)]).await;
+    }
     lake.transact(0, 7, &[r#"{"n":1}"#], false).await;
     let running = lake.sink();
     let table = lake.table(&running).await;
@@ -140,7 +143,15 @@ async fn what_has_no_value_settles_no_format() {
         sleep(Duration::from_millis(20)).await;
         assert!(table.schema().is_none());
     }
-    lake.append_records(0, None, &[record("k", Some("text"))]).await;
+    lake.append_records(1, None, &[record("k", Some("text"))]).await;
     lake.caught_up(&running).await;
-    assert_eq!(lake.rows(&running).await, [row(0, 0, &[]), row(0, 3, &["value=text"])]);
+    let tombstones = [row(0, 0, &[]), row(0, 1, &[]), row(0, 2, &[])];
+    let expected = [&tombstones[..], &[row(1, 0, &["value=text"])]].concat();
+    assert_eq!(lake.rows(&running).await, expected);
+    // Built anew without a value it keeps its format.
+    lake.partition(1).delete_records(1).await.unwrap();
+    running.catalog.rebuild("t", true, 0).await.unwrap();
+    lake.until(&running, |_| running.catalog.tables().iter().all(|t| t.incarnation() == 2)).await;
+    let format = lake.table(&running).await.schema().unwrap().rules.format;
+    assert_eq!(format, ValueFormat::String);
 }

@@ -152,6 +152,10 @@ async fn rows_and_files_go_when_they_were_kept_long_enough() {
     let running = lake.sink_by(&later);
     let status = lake.until(&running, |status| status.last_cleaning_ms.is_some()).await;
     assert_eq!(status.vacuumed_files, 0);
+    let log = TableLog::open(&lake.store, &lake.table(&running).await.directory()).await;
+    let log = log.unwrap().unwrap();
+    let configuration = log.table().snapshot().unwrap().metadata().configuration().clone();
+    assert_eq!(configuration["delta.deletedFileRetentionDuration"], "interval 1 hours");
     drop(running);
     lake.set(&[("table.snapshot.min", "1")]).await;
     let running = lake.sink_by(&later);

@@ -128,8 +128,7 @@ async fn optimize_and_vacuum_beside_the_sink_keep_every_row_and_the_progress() {
     for round in 0..6 {
         lake.produce(0, &numbers(round * 10, round * 10 + 10)).await;
         lake.caught_up(&running).await;
-        let directory = lake.table(&running).await.directory();
-        let log = lakehouse_sink::TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
+        let log = lake.log(&running).await;
         let optimized =
             log.table().clone().optimize().with_commit_properties(CommitProperties::default());
         // It may lose to a commit of the sink; then it has changed nothing.

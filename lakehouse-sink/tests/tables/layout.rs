@@ -5,21 +5,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use broker::testing::EPOCH_MS;
 use common::clock::{Clock as _, SharedClock, SystemClock, TokioClock};
 use deltalake::arrow::{array::Date32Array, util::display::array_value_to_string};
-use lakehouse_sink::TableLog;
 use table::partition;
 
 use crate::support::{Lake, Record, Running, row};
 
 const DAY_MS: i64 = 86_400_000;
 
-async fn log(lake: &Lake, running: &Running) -> TableLog {
-    let directory = lake.table(running).await.directory();
-    TableLog::open(&lake.store, &directory).await.unwrap().unwrap()
-}
-
 /// The partition columns of each file, as `name=value` joined by `/`.
 async fn divisions(lake: &Lake, running: &Running) -> Vec<String> {
-    let log = log(lake, running).await;
+    let log = lake.log(running).await;
     let mut found: Vec<String> = log
         .table()
         .snapshot()
@@ -152,8 +146,7 @@ async fn rows_and_files_go_when_they_were_kept_long_enough() {
     let running = lake.sink_by(&later);
     let status = lake.until(&running, |status| status.last_cleaning_ms.is_some()).await;
     assert_eq!(status.vacuumed_files, 0);
-    let log = TableLog::open(&lake.store, &lake.table(&running).await.directory()).await;
-    let log = log.unwrap().unwrap();
+    let log = lake.log(&running).await;
     let configuration = log.table().snapshot().unwrap().metadata().configuration().clone();
     assert_eq!(configuration["delta.deletedFileRetentionDuration"], "interval 1 hours");
     drop(running);

@@ -1,7 +1,7 @@
 //! Dead letters become rows once they can be decoded: each once, whatever fails or competes.
 
 use futures::TryStreamExt as _;
-use lakehouse_sink::{ReplayError, Replayed, TableLog};
+use lakehouse_sink::{ReplayError, Replayed};
 use storage::object_store::faulty::{Fault, Operation};
 
 use crate::support::{Lake, Row, Running, row};
@@ -89,8 +89,7 @@ async fn commits_say_what_was_replayed_and_are_bounded_in_partitions() {
     let mended = running.sink.replay("t", Some(FIX)).await.unwrap();
     assert_eq!((mended.rows, mended.left), (6, 0));
     assert_eq!(dead(&lake, &running).await, []);
-    let directory = lake.table(&running).await.directory();
-    let log = TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
+    let log = lake.log(&running).await;
     let history: Vec<_> = log.table().history(None).try_collect().await.unwrap();
     let replays: Vec<_> =
         history.iter().filter_map(|commit| commit.info.get("kafkaReplayed")).collect();
@@ -140,7 +139,7 @@ async fn a_replay_whose_answer_was_lost_is_finished_by_the_next_one() {
 /// Files of the dead-letter table.
 async fn dead_files(lake: &Lake, running: &Running) -> usize {
     let directory = format!("{}__dlq", lake.table(running).await.directory());
-    let log = TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
+    let log = lake.log_of(&directory).await;
     log.table().snapshot().unwrap().log_data().num_files()
 }
 
@@ -163,8 +162,7 @@ async fn small_files_of_dead_letters_are_merged_and_replayed_in_order() {
     assert_eq!((replayed.rows, replayed.left), (48, 0));
     assert_eq!(dead(&lake, &running).await, []);
     // Each commit goes on where the one before ended.
-    let directory = lake.table(&running).await.directory();
-    let log = TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
+    let log = lake.log(&running).await;
     let history: Vec<_> = log.table().history(None).try_collect().await.unwrap();
     for partition in ["0", "1"] {
         let ranges = history.iter().rev().filter_map(|commit| {

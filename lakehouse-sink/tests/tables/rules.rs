@@ -1,9 +1,16 @@
 //! What becomes of values and records that do not fit.
 
 use lakehouse_sink::Activity;
-use table::rules::ValueFormat;
+use table::{rules::ValueFormat, table::Table};
 
-use crate::support::{Lake, row};
+use crate::support::{Lake, Running, row};
+
+/// Something of all tables.
+fn sorted(running: &Running, of: impl Fn(&Table) -> String) -> Vec<String> {
+    let mut found: Vec<_> = running.catalog.tables().iter().map(|table| of(table)).collect();
+    found.sort();
+    found
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_fields_become_columns_and_misfits_are_rescued() {
@@ -118,13 +125,7 @@ async fn of_topics_that_claim_one_name_one_has_it_and_the_other_is_told() {
     lake.create("A_B", &[("table.enable", "true"), ("table.name", "another")]).await;
     let running = lake.sink();
     running.catalog.refresh().await.unwrap();
-    let mut names: Vec<_> = running
-        .catalog
-        .tables()
-        .iter()
-        .map(|table| format!("{} {}", table.topic(), table.name()))
-        .collect();
-    names.sort();
+    let names = sorted(&running, |table| format!("{} {}", table.topic(), table.name()));
     assert_eq!(names, ["A_B another", "a.b a_b", "t t"]);
     let refused = running.catalog.refused();
     assert_eq!(refused.len(), 1);
@@ -156,13 +157,9 @@ async fn names_are_unique_within_a_namespace_dead_letter_tables_included() {
     lake.create("x", &[enabled, ("table.dlq", "bad_x")]).await;
     let running = lake.sink();
     running.catalog.refresh().await.unwrap();
-    let mut names: Vec<_> = running
-        .catalog
-        .tables()
-        .iter()
-        .map(|table| format!("{} {} {}", table.topic(), table.name(), table.dead_letters()))
-        .collect();
-    names.sort();
+    let names = sorted(&running, |table| {
+        format!("{} {} {}", table.topic(), table.name(), table.dead_letters())
+    });
     assert_eq!(names, ["eu.t eu.t eu.t__dlq", "t t t__dlq", "x x bad_x"]);
     let refused: Vec<_> = running
         .catalog

@@ -280,8 +280,18 @@ impl Lake {
     }
 
     pub(crate) async fn rows_of(&self, directory: &str) -> Vec<Row> {
-        let log = TableLog::open(&self.store, directory).await.unwrap().unwrap();
-        rows(log.table()).await
+        rows(self.log_of(directory).await.table()).await
+    }
+
+    /// The newest version of the table.
+    pub(crate) async fn log(&self, running: &Running) -> TableLog {
+        let directory = self.table(running).await.directory();
+        self.log_of(&directory).await
+    }
+
+    /// The newest version of a table that is there.
+    pub(crate) async fn log_of(&self, directory: &str) -> TableLog {
+        TableLog::open(&self.store, directory).await.unwrap().unwrap()
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use broker::testing::EPOCH_MS;
 use common::rng::Rng;
-use lakehouse_sink::TableLog;
 use storage::object_store::faulty::{Fault, Operation};
 
 use crate::support::{Lake, Record, Row, Running, row};
@@ -127,8 +126,7 @@ async fn readers_need_no_feature_of_delta() {
     lake.caught_up(&running).await;
     lake.append_records(0, None, &[record("a", Some("2"))]).await;
     lake.caught_up(&running).await;
-    let directory = lake.table(&running).await.directory();
-    let log = TableLog::open(&lake.store, &directory).await.unwrap().unwrap();
+    let log = lake.log(&running).await;
     let state = log.table().snapshot().unwrap();
     assert_eq!(state.protocol().min_reader_version(), 1);
     assert!(state.log_data().iter().all(|file| file.deletion_vector_descriptor().is_none()));
